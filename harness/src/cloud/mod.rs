@@ -1,0 +1,3 @@
+//! The local cloud: queues that are as strict as SQS, and functions as Lambda runs them.
+
+pub mod queue;

@@ -1,0 +1,467 @@
+//! What happened in a run, and when: the journal's lines.
+//!
+//! One struct says when, one enum says what. The serialised form of [`Event`] is one line of the
+//! journal; [`RunStarted`] carries the version of the form.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::contract::TraceContract;
+use crate::id::{EnvironmentId, InvocationId, MessageId, RequestId, TraceId};
+use crate::span::ResourceSpans;
+use crate::time::{Timestamp, nanoseconds};
+
+/// The version of the journal's form. It grows when a reader of the last one could misread the new one.
+pub const JOURNAL_VERSION: u32 = 1;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened. The ledger's facts and the telemetry's; none is written by an SDK under test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The run began. The first event of every journal.
+    RunStarted(Box<RunStarted>),
+    /// The run went on to its next phase.
+    PhaseStarted {
+        /// The phase.
+        phase: Phase,
+    },
+    /// Time went on. The verifier knows no other clock.
+    Ticked,
+    /// The user asked for an early end: the load stops, what is in flight drains.
+    Interrupted,
+    /// The harness had to refuse evidence, so the run can prove nothing.
+    EvidenceLost {
+        /// What was refused, and by whom.
+        what: String,
+        /// How many pieces of it.
+        count: u64,
+    },
+    /// What the harness and the system had used up until now.
+    ResourcesSampled {
+        /// The harness's own process.
+        harness: ResourceUsage,
+        /// All processes of the system, those that ended included.
+        system: ResourceUsage,
+    },
+    /// Everything is over: nothing more will be seen. The last event of a complete journal.
+    RunFinished,
+
+    /// The load began.
+    LoadStarted {
+        /// How many requests the schedule holds.
+        scheduled: u64,
+        /// The arrival rate that was asked for, in requests per second.
+        rate: f64,
+    },
+    /// A request was sent; its event's time is its actual start.
+    RequestStarted {
+        /// The request.
+        request: RequestId,
+        /// When the schedule wanted it to start.
+        intended: Timestamp,
+    },
+    /// A request came to its end; its event's time is that of the whole answer.
+    RequestFinished {
+        /// The request.
+        request: RequestId,
+        /// When the schedule wanted it to start, from where its latency counts.
+        intended: Timestamp,
+        /// How it ended.
+        outcome: RequestOutcome,
+    },
+    /// No request will be sent any more.
+    LoadFinished {
+        /// How many requests were sent.
+        sent: u64,
+    },
+
+    /// A queue accepted a message.
+    MessageSent {
+        /// The queue's name.
+        queue: String,
+        /// The identifier that the queue gave it.
+        message: MessageId,
+        /// The request that it says it belongs to, where the manifest says that this can be seen.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<RequestId>,
+        /// The trace context as the sender attached it.
+        carrier: Carrier,
+    },
+    /// A queue refused a message.
+    SendRefused {
+        /// The queue's name.
+        queue: String,
+        /// The request that the message says it belongs to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<RequestId>,
+        /// The SQS error code.
+        code: String,
+    },
+    /// Somebody received a message. Not a delivery yet: that is [`EventKind::InvocationStarted`].
+    MessageReceived {
+        /// The message.
+        message: MessageId,
+        /// How often it had been received, this time included.
+        receive_count: u32,
+    },
+    /// A message became visible again: its visibility time-out passed, or was set to zero.
+    MessageReturned {
+        /// The message.
+        message: MessageId,
+    },
+    /// A message was deleted: it is done.
+    MessageDeleted {
+        /// The message.
+        message: MessageId,
+    },
+    /// A message was moved to a dead-letter queue: it is done, in the other way.
+    MessageDeadLettered {
+        /// The message.
+        message: MessageId,
+        /// The dead-letter queue's name.
+        queue: String,
+    },
+
+    /// A long-running process of the system was started.
+    ServiceStarted {
+        /// The service's name in the manifest.
+        service: String,
+        /// Its process id.
+        pid: u32,
+    },
+    /// A service was asked to stop (SIGTERM).
+    ServiceStopping {
+        /// The service's name in the manifest.
+        service: String,
+    },
+    /// A service's process ended.
+    ServiceEnded {
+        /// The service's name in the manifest.
+        service: String,
+        /// How it ended, and whether the harness had ordered that.
+        end: ProcessEnd,
+    },
+
+    /// An execution environment was started: the Init phase of a cold start begins.
+    EnvironmentStarted {
+        /// The environment.
+        environment: EnvironmentId,
+        /// The function's name in the manifest.
+        function: String,
+        /// Its process id.
+        pid: u32,
+    },
+    /// A runtime asked for its first invocation: the Init phase is over.
+    EnvironmentInitialized {
+        /// The environment.
+        environment: EnvironmentId,
+        /// From the start of the process to its first `/next`.
+        #[serde(with = "nanoseconds")]
+        init: Duration,
+    },
+    /// An environment was thawed, because there is something to do for it.
+    EnvironmentThawed {
+        /// The environment.
+        environment: EnvironmentId,
+    },
+    /// All processes of an environment are confirmed to be stopped.
+    EnvironmentFrozen {
+        /// The environment.
+        environment: EnvironmentId,
+    },
+    /// An environment's process ended.
+    EnvironmentEnded {
+        /// The environment.
+        environment: EnvironmentId,
+        /// How it ended, and whether the harness had ordered that.
+        end: ProcessEnd,
+    },
+    /// A runtime's `/next` was answered. Each of its records is a delivery.
+    InvocationStarted {
+        /// The invocation.
+        invocation: InvocationId,
+        /// Where it runs.
+        environment: EnvironmentId,
+        /// Whether it is the environment's first.
+        cold: bool,
+        /// The records, in the event's order.
+        deliveries: Vec<Delivery>,
+    },
+    /// An invocation came to its end: the runtime answered *and* asked for the next one, or could not.
+    InvocationFinished {
+        /// The invocation.
+        invocation: InvocationId,
+        /// How it ended.
+        outcome: InvocationOutcome,
+    },
+
+    /// An export reached the endpoint and was answered.
+    ExportAnswered(Box<Export>),
+
+    /// The harness did something to the system, on purpose.
+    FaultInjected(Fault),
+}
+
+/// How a run was set up: all that is needed to judge it again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// The version of the journal's form, [`JOURNAL_VERSION`].
+    pub version: u32,
+    /// The run's identifier, the name of its folder.
+    pub run: String,
+    /// The tag in the run's request ids.
+    pub tag: u32,
+    /// The seed of everything random in the run.
+    pub seed: u64,
+    /// The version of the harness.
+    pub harness: String,
+    /// The system's name in its manifest.
+    pub system: String,
+    /// The name of the service that requests are sent to.
+    pub entry: String,
+    /// The scenario's name.
+    pub scenario: String,
+    /// The faults that were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
+    /// What a complete trace is.
+    pub contract: TraceContract,
+    /// The names of the span attributes in which a request's identity can be seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub request_attributes: Vec<String>,
+    /// How long things may take.
+    pub patience: Patience,
+}
+
+/// How long things may take before somebody draws a conclusion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Patience {
+    /// A span that arrives longer than this after its end is late.
+    #[serde(with = "nanoseconds")]
+    pub late_after: Duration,
+    /// A span that has not come this long after its request's last ledger row is missing.
+    #[serde(with = "nanoseconds")]
+    pub missing_after: Duration,
+    /// For how long a settled request is remembered, so that what comes late or twice is recognised.
+    #[serde(with = "nanoseconds")]
+    pub remembered_for: Duration,
+    /// A request that starts longer than this after its intended instant is a late start.
+    #[serde(with = "nanoseconds")]
+    pub late_start_after: Duration,
+}
+
+impl Default for Patience {
+    /// For an OpenTelemetry SDK with its defaults: a batch delay of 5 s and an export time-out of 10 s.
+    fn default() -> Self {
+        Self {
+            late_after: Duration::from_secs(10),
+            missing_after: Duration::from_secs(20),
+            remembered_for: Duration::from_secs(60),
+            late_start_after: Duration::from_millis(50),
+        }
+    }
+}
+
+/// The parts of a run, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Everything is started, and one environment of each function is initialised ahead of its use.
+    WarmUp,
+    /// Requests are sent.
+    Load,
+    /// Nothing is sent; what is in flight comes to its end.
+    Drain,
+    /// The processes are stopped in the way in which production stops their kind.
+    Stop,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WarmUp => "warm-up",
+            Self::Load => "load",
+            Self::Drain => "drain",
+            Self::Stop => "stop",
+        })
+    }
+}
+
+/// What processes had used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ResourceUsage {
+    /// User and system CPU time.
+    #[serde(with = "nanoseconds")]
+    pub cpu: Duration,
+    /// Resident memory now, in bytes; of all living processes together.
+    pub rss: u64,
+}
+
+/// How a request ended, as its sender saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestOutcome {
+    /// It was answered.
+    Answered {
+        /// The HTTP status.
+        status: u16,
+        /// Whether this status promises a trace.
+        accepted: bool,
+        /// The trace id in the answer, where the manifest says that it can be seen.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace_id: Option<TraceId>,
+    },
+    /// It was not answered: whether the system handled it is open.
+    Unanswered {
+        /// What the client said.
+        error: String,
+    },
+}
+
+/// The trace context that a message carries, exactly as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Carrier {
+    /// The message attribute `traceparent` (W3C Trace Context § 3.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// The message attribute `tracestate` (W3C Trace Context § 3.3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<String>,
+    /// The message system attribute `AWSTraceHeader`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xray: Option<String>,
+}
+
+/// One record of an invocation's event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// The message that was delivered.
+    pub message: MessageId,
+    /// How often it had been received, this time included (SQS `ApproximateReceiveCount`).
+    pub receive_count: u32,
+}
+
+/// How an invocation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvocationOutcome {
+    /// The runtime posted a response.
+    Succeeded {
+        /// The messages that the response reports as failed (`batchItemFailures`).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        failed: Vec<MessageId>,
+    },
+    /// The runtime posted an error.
+    Failed {
+        /// Its `errorType`.
+        error_type: String,
+        /// Its `errorMessage`.
+        error_message: String,
+    },
+    /// The function's time-out passed first.
+    TimedOut,
+    /// The environment's process ended first.
+    EnvironmentDied,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessEnd {
+    /// Its exit code, if it exited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    /// The signal that killed it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Whether the harness had ordered its end.
+    pub ordered: bool,
+    /// The last lines that it printed, if its end was not ordered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<String>,
+}
+
+impl fmt::Display for ProcessEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.code, self.signal) {
+            (Some(code), _) => write!(f, "exit code {code}"),
+            (None, Some(signal)) => write!(f, "signal {signal}"),
+            (None, None) => f.write_str("an unknown end"),
+        }
+    }
+}
+
+/// Who sent an export. Known from the listener that it came in by, so no attribute need be trusted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Peer {
+    /// A service of the system.
+    Service(String),
+    /// An execution environment of a function.
+    Environment(EnvironmentId),
+    /// Anybody: a listener that is open to all.
+    Anyone,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(name) => write!(f, "service {name}"),
+            Self::Environment(id) => write!(f, "environment {id}"),
+            Self::Anyone => f.write_str("anyone"),
+        }
+    }
+}
+
+/// One OTLP export and the endpoint's answer. Its event's time is when it was received.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Export {
+    /// Its number at the endpoint, counted from 0.
+    pub export: u64,
+    /// Who sent it.
+    pub peer: Peer,
+    /// What the endpoint answered.
+    pub answer: ExportAnswer,
+    /// What it holds. If the answer is other than [`ExportAnswer::Stored`], these spans were rejected
+    /// and count as lost; they are kept as evidence.
+    pub resource_spans: Vec<ResourceSpans>,
+}
+
+/// The endpoint's answer to an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportAnswer {
+    /// OK: all its spans are stored.
+    Stored,
+    /// UNAUTHENTICATED: no key, or one that the endpoint does not know.
+    Unauthenticated,
+}
+
+/// What the harness did to the system on purpose. So a planted defect is never blamed on its code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The queue dropped the trace context of a message.
+    ContextStripped {
+        /// The message.
+        message: MessageId,
+    },
+    /// Every process was given an API key that the endpoint does not know.
+    WrongKey,
+    /// A service was killed (SIGKILL) while it was in use.
+    ServiceKilled {
+        /// The service's name in the manifest.
+        service: String,
+    },
+}
