@@ -47,6 +47,17 @@ pub enum Per {
     Delivery,
 }
 
+impl Per {
+    /// Its name in a contract.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Message => "message",
+            Self::Delivery => "delivery",
+        }
+    }
+}
+
 /// What is wrong with a contract although it can be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContractError {

@@ -459,9 +459,4 @@ pub enum Fault {
     },
     /// Every process was given an API key that the endpoint does not know.
     WrongKey,
-    /// A service was killed (SIGKILL) while it was in use.
-    ServiceKilled {
-        /// The service's name in the manifest.
-        service: String,
-    },
 }

@@ -16,6 +16,13 @@ pub struct InvalidId {
     found: String,
 }
 
+impl InvalidId {
+    /// `found` is not a `what`.
+    pub(crate) fn new(what: &'static str, found: &str) -> Self {
+        Self { what, found: found.to_owned() }
+    }
+}
+
 /// Writes and reads an identifier as text wherever it is serialised.
 macro_rules! serde_as_text {
     ($type:ty) => {
@@ -73,7 +80,7 @@ impl FromStr for TraceId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let invalid = || InvalidId { what: "trace id (32 lower-case hex digits)", found: text.to_owned() };
+        let invalid = || InvalidId::new("trace id (32 lower-case hex digits)", text);
         if !is_lower_hex(text, 32) {
             return Err(invalid());
         }
@@ -117,7 +124,7 @@ impl FromStr for SpanId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let invalid = || InvalidId { what: "span id (16 lower-case hex digits)", found: text.to_owned() };
+        let invalid = || InvalidId::new("span id (16 lower-case hex digits)", text);
         if !is_lower_hex(text, 16) {
             return Err(invalid());
         }
@@ -184,7 +191,7 @@ impl FromStr for RequestId {
         let part = |hex: &str| is_lower_hex(hex, 8).then(|| u32::from_str_radix(hex, 16).ok()).flatten();
         text.split_once('-')
             .and_then(|(run, number)| Some(Self { run: part(run)?, number: part(number)? }))
-            .ok_or_else(|| InvalidId { what: "request id (7f3a9c2e-0000002a)", found: text.to_owned() })
+            .ok_or_else(|| InvalidId::new("request id (7f3a9c2e-0000002a)", text))
     }
 }
 

@@ -16,15 +16,39 @@
 //! | [`span`] | what telemetry said |
 //! | [`event`] | what happened, and when: a journal line |
 //! | [`contract`] | what a complete trace looks like |
+//! | `ledger`, `processes` | the ledger's facts, folded |
+//! | `expect` | the spans that the ledger and the contract ask for |
+//! | `assemble` | which span belongs to which request |
+//! | `check` | one small function per rule |
+//! | [`finding`], `tree` | what was found, with its evidence |
+//! | [`tally`] | what was counted, and the equations that must balance |
+//! | [`verifier`] | told what happened, it judges |
+//! | [`verdict`] | the one place where a run passes or fails |
 
+mod assemble;
+mod check;
 pub mod contract;
 pub mod event;
+mod expect;
+pub mod finding;
 pub mod id;
+mod ledger;
+mod processes;
+mod roles;
 pub mod span;
+pub mod tally;
 pub mod time;
+mod traceparent;
+mod tree;
+pub mod verdict;
+pub mod verifier;
 
 pub use contract::TraceContract;
 pub use event::{Event, EventKind, Peer};
+pub use finding::{Finding, FindingCode, Severity};
 pub use id::{EnvironmentId, InvocationId, MessageId, RequestId, SpanId, TraceId};
 pub use span::{Span, SpanKind};
+pub use tally::Tally;
 pub use time::Timestamp;
+pub use verdict::{Conclusion, Judgement, Verdict};
+pub use verifier::Verifier;

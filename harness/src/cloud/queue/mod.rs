@@ -2,4 +2,4 @@
 
 pub mod message;
 
-pub use message::{MessageAttribute, ReceivedMessage};
+pub use message::{AttributeValue, MessageAttribute, ReceivedMessage};

@@ -1,0 +1,97 @@
+//! The expected spans of one request, from its ledger record and the contract alone.
+
+use crate::contract::Per;
+use crate::ledger::{DeliveryRecord, MessageRecord, RequestRecord};
+use crate::roles::{RoleId, Roles};
+
+/// A place for one span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub(crate) role: RoleId,
+    /// What it is for.
+    pub(crate) fact: Fact,
+    /// Whether the place must be taken. It need not where the outcome is open to the ledger.
+    pub(crate) required: bool,
+}
+
+/// The ledger's fact that a span is for; messages and deliveries by their places in the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fact {
+    /// The request.
+    Request,
+    /// A message.
+    Message(usize),
+    /// A delivery of a message.
+    Delivery(usize, usize),
+    /// A message that the accepted request promises, and that no queue has seen.
+    UnsentMessage,
+    /// A delivery that a queued message promises, and that has not been seen.
+    Undelivered(Option<usize>),
+    /// An attempt to send that no queue has accepted.
+    RefusedSend,
+}
+
+impl Fact {
+    /// Whether it stands in the ledger, rather than being promised by something that does.
+    pub(crate) const fn is_ledger_row(self) -> bool {
+        matches!(self, Self::Request | Self::Message(_) | Self::Delivery(..))
+    }
+
+    /// The message that it is about.
+    pub(crate) fn message(self, record: &RequestRecord) -> Option<&MessageRecord> {
+        match self {
+            Self::Message(message) | Self::Delivery(message, _) | Self::Undelivered(Some(message)) => {
+                record.messages.get(message)
+            }
+            _ => None,
+        }
+    }
+
+    /// The delivery that it is about.
+    pub(crate) fn delivery(self, record: &RequestRecord) -> Option<&DeliveryRecord> {
+        match self {
+            Self::Delivery(message, delivery) => record.messages.get(message)?.deliveries.get(delivery),
+            _ => None,
+        }
+    }
+}
+
+/// The places for a request's spans, parents before their children.
+pub(crate) fn expected_slots(record: &RequestRecord, roles: &Roles) -> Vec<Slot> {
+    let mut slots = Vec::new();
+    for (role, contract) in roles.iter() {
+        match contract.span.per {
+            Per::Request => slots.push(Slot { role, fact: Fact::Request, required: record.accepted() }),
+            Per::Message => slots.extend(message_slots(role, record)),
+            Per::Delivery => slots.extend(delivery_slots(role, record)),
+        }
+    }
+    slots
+}
+
+/// One for each message; at least one, if the request was accepted. Sends that failed may have theirs.
+fn message_slots(role: RoleId, record: &RequestRecord) -> Vec<Slot> {
+    let required = |fact| Slot { role, fact, required: true };
+    let mut slots: Vec<_> = (0..record.messages.len()).map(|message| required(Fact::Message(message))).collect();
+    if slots.is_empty() && record.accepted() {
+        slots.push(required(Fact::UnsentMessage));
+    }
+    // A send can fail before any queue sees it; only an answer that promises a trace rules that out.
+    let unseen = u32::from(!record.accepted());
+    let open = (0..record.refused_sends + unseen).map(|_| Slot { role, fact: Fact::RefusedSend, required: false });
+    slots.extend(open);
+    slots
+}
+
+/// One for each delivery; at least one for each message.
+fn delivery_slots(role: RoleId, record: &RequestRecord) -> Vec<Slot> {
+    let required = |fact| Slot { role, fact, required: true };
+    if record.messages.is_empty() && record.accepted() {
+        return vec![required(Fact::Undelivered(None))];
+    }
+    let of_message = |(place, message): (usize, &MessageRecord)| match message.deliveries.len() {
+        0 => vec![required(Fact::Undelivered(Some(place)))],
+        count => (0..count).map(|delivery| required(Fact::Delivery(place, delivery))).collect(),
+    };
+    record.messages.iter().enumerate().flat_map(of_message).collect()
+}

@@ -1,0 +1,388 @@
+//! The ledger: load, queue and function events, folded into one record per request.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::event::{Carrier, Delivery, Event, EventKind, Fault, InvocationOutcome, RequestOutcome};
+use crate::id::{EnvironmentId, InvocationId, MessageId, RequestId, TraceId};
+use crate::processes::Processes;
+use crate::time::Timestamp;
+use crate::traceparent::TraceParent;
+
+/// Everything that the ledger knows about one request.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestRecord {
+    /// How it ended.
+    pub(crate) outcome: Option<RequestOutcome>,
+    /// The messages that were queued for it.
+    pub(crate) messages: Vec<MessageRecord>,
+    /// How many messages for it a queue refused.
+    pub(crate) refused_sends: u32,
+    /// When its last row was written.
+    pub(crate) last_row: Timestamp,
+}
+
+impl RequestRecord {
+    fn new(started: Timestamp) -> Self {
+        Self { outcome: None, messages: Vec::new(), refused_sends: 0, last_row: started }
+    }
+
+    /// Whether its answer promises a trace.
+    pub(crate) fn accepted(&self) -> bool {
+        matches!(self.outcome, Some(RequestOutcome::Answered { accepted: true, .. }))
+    }
+
+    /// The trace id in its answer.
+    pub(crate) fn answered_trace(&self) -> Option<TraceId> {
+        match self.outcome {
+            Some(RequestOutcome::Answered { trace_id, .. }) => trace_id,
+            _ => None,
+        }
+    }
+
+    /// Whether every row of it is terminal.
+    pub(crate) fn is_over(&self) -> bool {
+        self.outcome.is_some() && self.messages.iter().all(MessageRecord::is_over)
+    }
+}
+
+/// Everything that the ledger knows about one message.
+#[derive(Debug, Clone)]
+pub(crate) struct MessageRecord {
+    pub(crate) message: MessageId,
+    /// When the queue accepted it.
+    pub(crate) sent: Timestamp,
+    /// The trace context as its sender attached it.
+    pub(crate) carrier: Carrier,
+    /// Whether the harness dropped that context on purpose.
+    pub(crate) stripped: bool,
+    pub(crate) deliveries: Vec<DeliveryRecord>,
+    /// How it left the queue.
+    pub(crate) end: Option<MessageEnd>,
+}
+
+impl MessageRecord {
+    /// Its trace context, if it carries a valid one.
+    pub(crate) fn traceparent(&self) -> Option<TraceParent> {
+        self.carrier.traceparent.as_deref()?.parse().ok()
+    }
+
+    fn is_over(&self) -> bool {
+        self.end.is_some() && self.deliveries.iter().all(|delivery| delivery.end.is_some())
+    }
+}
+
+/// How a message left its queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MessageEnd {
+    Deleted,
+    DeadLettered,
+}
+
+/// One time that a message was handed to a function.
+#[derive(Debug, Clone)]
+pub(crate) struct DeliveryRecord {
+    pub(crate) invocation: InvocationId,
+    pub(crate) environment: EnvironmentId,
+    /// The function, if the environment was known when it got the record.
+    pub(crate) function: Option<String>,
+    pub(crate) receive_count: u32,
+    /// How its invocation ended.
+    pub(crate) end: Option<DeliveryEnd>,
+}
+
+/// How the invocation of a delivery ended, as far as its spans depend on that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeliveryEnd {
+    /// The runtime answered, with a response or an error: the handler had its chance to flush.
+    Answered,
+    TimedOut,
+    EnvironmentDied,
+}
+
+impl From<&InvocationOutcome> for DeliveryEnd {
+    fn from(outcome: &InvocationOutcome) -> Self {
+        match outcome {
+            InvocationOutcome::Succeeded { .. } | InvocationOutcome::Failed { .. } => Self::Answered,
+            InvocationOutcome::TimedOut => Self::TimedOut,
+            InvocationOutcome::EnvironmentDied => Self::EnvironmentDied,
+        }
+    }
+}
+
+/// Where a message's record is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Owner {
+    /// With its request.
+    Request(RequestId),
+    /// With the messages whose request is not known.
+    Nobody,
+}
+
+/// The records of all open requests, and what is needed to find them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ledger {
+    requests: BTreeMap<RequestId, RequestRecord>,
+    /// Messages that do not say whose they are, in the order of their identifiers.
+    ownerless: BTreeMap<MessageId, MessageRecord>,
+    owners: HashMap<MessageId, Owner>,
+    invocations: HashMap<InvocationId, Invocation>,
+    /// The latest invocation of each environment that lives.
+    latest: HashMap<EnvironmentId, InvocationId>,
+}
+
+/// An invocation's start.
+struct Handover<'a> {
+    invocation: &'a InvocationId,
+    environment: &'a EnvironmentId,
+    function: Option<String>,
+    deliveries: &'a [Delivery],
+}
+
+/// An invocation whose environment has had no later one.
+#[derive(Debug, Clone)]
+struct Invocation {
+    environment: EnvironmentId,
+    messages: Vec<MessageId>,
+    /// The request of all its records, if they share one.
+    request: Option<RequestId>,
+    running: bool,
+}
+
+impl Ledger {
+    /// Posts an event. Answers the request whose record changed; an invocation's end can change more.
+    pub(crate) fn post(&mut self, event: &Event, processes: &Processes) -> Vec<RequestId> {
+        let at = event.at;
+        match &event.kind {
+            EventKind::RequestStarted { request, .. } => self.start_request(*request, at),
+            EventKind::RequestFinished { request, outcome, .. } => self.finish_request(*request, at, outcome),
+            EventKind::MessageSent { message, request, carrier, .. } => self.send(message, *request, carrier, at),
+            EventKind::SendRefused { request, .. } => self.refuse_send(*request, at),
+            EventKind::MessageDeleted { message } => self.end_message(message, MessageEnd::Deleted, at),
+            EventKind::MessageDeadLettered { message, .. } => self.end_message(message, MessageEnd::DeadLettered, at),
+            EventKind::FaultInjected(Fault::ContextStripped { message }) => {
+                self.change_message(message, at, |record| record.stripped = true)
+            }
+            EventKind::InvocationStarted { invocation, environment, deliveries, .. } => {
+                let function = processes.function_of(environment);
+                self.deliver(Handover { invocation, environment, function, deliveries }, at)
+            }
+            EventKind::InvocationFinished { invocation, outcome } => self.finish_invocation(invocation, outcome, at),
+            EventKind::EnvironmentEnded { environment, .. } => self.end_environment(environment),
+            _ => Vec::new(),
+        }
+    }
+
+    fn start_request(&mut self, request: RequestId, at: Timestamp) -> Vec<RequestId> {
+        self.requests.insert(request, RequestRecord::new(at));
+        vec![request]
+    }
+
+    fn finish_request(&mut self, request: RequestId, at: Timestamp, outcome: &RequestOutcome) -> Vec<RequestId> {
+        let record = self.requests.entry(request).or_insert_with(|| RequestRecord::new(at));
+        record.outcome = Some(outcome.clone());
+        record.last_row = at;
+        let trace = record.answered_trace();
+        if let Some(trace) = trace {
+            self.adopt(request, trace);
+        }
+        vec![request]
+    }
+
+    /// Gives the request those messages that do not say whose they are and carry its trace.
+    fn adopt(&mut self, request: RequestId, trace: TraceId) {
+        let carries = |record: &MessageRecord| record.traceparent().is_some_and(|parent| parent.trace_id == trace);
+        let adopted: Vec<_> = self.ownerless.extract_if(.., |_, record| carries(record)).collect();
+        for (message, record) in adopted {
+            self.owners.insert(message, Owner::Request(request));
+            if let Some(owner) = self.requests.get_mut(&request) {
+                owner.messages.push(record);
+            }
+        }
+    }
+
+    fn send(
+        &mut self,
+        message: &MessageId,
+        request: Option<RequestId>,
+        carrier: &Carrier,
+        at: Timestamp,
+    ) -> Vec<RequestId> {
+        let record = MessageRecord {
+            message: message.clone(),
+            sent: at,
+            carrier: carrier.clone(),
+            stripped: false,
+            deliveries: Vec::new(),
+            end: None,
+        };
+        match request.and_then(|request| Some((request, self.requests.get_mut(&request)?))) {
+            Some((request, owner)) => {
+                owner.messages.push(record);
+                owner.last_row = at;
+                self.owners.insert(message.clone(), Owner::Request(request));
+                vec![request]
+            }
+            None => {
+                self.ownerless.insert(message.clone(), record);
+                self.owners.insert(message.clone(), Owner::Nobody);
+                Vec::new()
+            }
+        }
+    }
+
+    fn refuse_send(&mut self, request: Option<RequestId>, at: Timestamp) -> Vec<RequestId> {
+        let Some((request, record)) = request.and_then(|id| Some((id, self.requests.get_mut(&id)?))) else {
+            return Vec::new();
+        };
+        record.refused_sends += 1;
+        record.last_row = at;
+        vec![request]
+    }
+
+    fn end_message(&mut self, message: &MessageId, end: MessageEnd, at: Timestamp) -> Vec<RequestId> {
+        self.change_message(message, at, |record| record.end = Some(end))
+    }
+
+    fn deliver(&mut self, handover: Handover<'_>, at: Timestamp) -> Vec<RequestId> {
+        let mut changed = Vec::new();
+        for Delivery { message, receive_count } in handover.deliveries {
+            let delivery = DeliveryRecord {
+                invocation: handover.invocation.clone(),
+                environment: handover.environment.clone(),
+                function: handover.function.clone(),
+                receive_count: *receive_count,
+                end: None,
+            };
+            changed.extend(self.change_message(message, at, |record| record.deliveries.push(delivery)));
+        }
+        self.begin_invocation(handover.invocation, handover.environment, handover.deliveries);
+        changed
+    }
+
+    fn begin_invocation(&mut self, invocation: &InvocationId, environment: &EnvironmentId, deliveries: &[Delivery]) {
+        let messages: Vec<_> = deliveries.iter().map(|delivery| delivery.message.clone()).collect();
+        let mut owners = messages.iter().map(|message| self.owner_of(message));
+        let first = owners.next().flatten();
+        let request = if owners.all(|owner| owner == first) { first } else { None };
+        self.invocations.insert(
+            invocation.clone(),
+            Invocation { environment: environment.clone(), messages, request, running: true },
+        );
+        if let Some(previous) = self.latest.insert(environment.clone(), invocation.clone()) {
+            self.forget_if_ended(&previous);
+        }
+    }
+
+    fn forget_if_ended(&mut self, invocation: &InvocationId) {
+        if self.invocations.get(invocation).is_some_and(|known| !known.running) {
+            self.invocations.remove(invocation);
+        }
+    }
+
+    fn finish_invocation(
+        &mut self,
+        invocation: &InvocationId,
+        outcome: &InvocationOutcome,
+        at: Timestamp,
+    ) -> Vec<RequestId> {
+        let Some(known) = self.invocations.get_mut(invocation) else { return Vec::new() };
+        known.running = false;
+        let messages = known.messages.clone();
+        if self.latest.get(&known.environment) != Some(invocation) {
+            self.invocations.remove(invocation);
+        }
+        let end = DeliveryEnd::from(outcome);
+        let mut changed = Vec::new();
+        for message in &messages {
+            changed.extend(self.change_message(message, at, |record| record.end_delivery(invocation, end)));
+        }
+        changed
+    }
+
+    fn end_environment(&mut self, environment: &EnvironmentId) -> Vec<RequestId> {
+        if let Some(latest) = self.latest.remove(environment) {
+            self.forget_if_ended(&latest);
+        }
+        Vec::new()
+    }
+
+    /// Changes a message's record, and answers its request.
+    fn change_message(
+        &mut self,
+        message: &MessageId,
+        at: Timestamp,
+        change: impl FnOnce(&mut MessageRecord),
+    ) -> Vec<RequestId> {
+        let Some(request) = self.owners.get(message) else { return Vec::new() };
+        let Owner::Request(request) = *request else {
+            self.ownerless.entry(message.clone()).and_modify(change);
+            return Vec::new();
+        };
+        let Some(owner) = self.requests.get_mut(&request) else { return Vec::new() };
+        if let Some(record) = owner.messages.iter_mut().find(|record| record.message == *message) {
+            change(record);
+            owner.last_row = at;
+        }
+        vec![request]
+    }
+
+    fn owner_of(&self, message: &MessageId) -> Option<RequestId> {
+        match self.owners.get(message)? {
+            Owner::Request(request) => Some(*request),
+            Owner::Nobody => None,
+        }
+    }
+
+    /// The record of an open request.
+    pub(crate) fn request(&self, request: RequestId) -> Option<&RequestRecord> {
+        self.requests.get(&request)
+    }
+
+    /// All open requests.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = (RequestId, &RequestRecord)> {
+        self.requests.iter().map(|(id, record)| (*id, record))
+    }
+
+    /// Messages whose request is not known.
+    pub(crate) fn ownerless(&self) -> impl Iterator<Item = &MessageRecord> {
+        self.ownerless.values()
+    }
+
+    /// How many invocations run.
+    pub(crate) fn running_invocations(&self) -> usize {
+        self.invocations.values().filter(|invocation| invocation.running).count()
+    }
+
+    /// The request that an environment works for, or has worked for last, if all records agree on it.
+    pub(crate) fn request_in(&self, environment: &EnvironmentId) -> Option<RequestId> {
+        self.invocations.get(self.latest.get(environment)?)?.request
+    }
+
+    /// Takes out the messages whose request is not known and that nobody will hear of again: all of
+    /// them, or those that were sent before an instant and are done.
+    pub(crate) fn give_up_ownerless(&mut self, sent_before: Option<Timestamp>) -> Vec<MessageRecord> {
+        let done = |record: &MessageRecord| sent_before.is_none_or(|instant| record.sent < instant && record.is_over());
+        let given_up: Vec<_> =
+            self.ownerless.extract_if(.., |_, record| done(record)).map(|(_, record)| record).collect();
+        for record in &given_up {
+            self.owners.remove(&record.message);
+        }
+        given_up
+    }
+
+    /// Takes a request's record out; nothing will be posted to it any more.
+    pub(crate) fn close(&mut self, request: RequestId) -> Option<RequestRecord> {
+        let record = self.requests.remove(&request)?;
+        for message in &record.messages {
+            self.owners.remove(&message.message);
+        }
+        Some(record)
+    }
+}
+
+impl MessageRecord {
+    fn end_delivery(&mut self, invocation: &InvocationId, end: DeliveryEnd) {
+        let of_invocation = self.deliveries.iter_mut().filter(|delivery| delivery.invocation == *invocation);
+        of_invocation.for_each(|delivery| delivery.end = Some(end));
+    }
+}

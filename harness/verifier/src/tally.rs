@@ -1,0 +1,175 @@
+//! The books: what was counted, and the equations that must balance.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::contract::Per;
+
+/// Everything that was counted in a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tally {
+    /// The requests.
+    pub requests: RequestTally,
+    /// The traces.
+    pub traces: TraceTally,
+    /// The spans.
+    pub spans: SpanTally,
+    /// Messages that a queue accepted.
+    pub messages: u64,
+    /// Records in invocations' events.
+    pub deliveries: u64,
+    /// Messages whose request could not be found.
+    pub ownerless_messages: u64,
+    /// By what spans were found to belong to their requests, and how many by each.
+    pub matched_by: BTreeMap<String, u64>,
+    /// What became of the expected spans, for each kind of ledger row.
+    pub per: BTreeMap<String, PerTally>,
+}
+
+/// Requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RequestTally {
+    /// Those that the schedule holds.
+    pub scheduled: u64,
+    /// Those that were sent.
+    pub sent: u64,
+    /// Those whose answer promises a trace.
+    pub accepted: u64,
+    /// Those with another answer.
+    pub refused: u64,
+    /// Those without an answer.
+    pub unanswered: u64,
+    /// Those that started later after their intended instant than the scenario allows.
+    pub late_starts: u64,
+}
+
+/// Traces of accepted requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TraceTally {
+    /// One for each accepted request.
+    pub expected: u64,
+    /// Those that are as the contract wants them: every span there, in one trace, rightly linked.
+    pub complete: u64,
+}
+
+/// Spans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SpanTally {
+    /// Those that ledger and contract ask for.
+    pub expected: u64,
+    /// Those of them that came.
+    pub matched: u64,
+    /// Those of them that did not.
+    pub missing: u64,
+    /// Those of them that did not, through a kill that the scenario itself ordered.
+    pub excused: u64,
+    /// Those that the endpoint stored, repetitions included.
+    pub received: u64,
+    /// Those of them that had come before.
+    pub duplicated: u64,
+    /// Those of them that nothing in the ledger asks for.
+    pub unexpected: u64,
+    /// Those of them that belong to no request of the run, and came from somebody else.
+    pub foreign: u64,
+    /// Those of them that came so late that their request was forgotten.
+    pub forgotten: u64,
+    /// Those in exports that the endpoint answered with an error.
+    pub rejected: u64,
+    /// Those in all exports that the endpoint answered.
+    pub exported: u64,
+}
+
+/// What became of the spans that are expected for each request, message or delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PerTally {
+    /// How many roles of the contract there are one of for each.
+    pub roles: u64,
+    /// Spans that came for ledger rows.
+    pub matched: u64,
+    /// Spans that ledger rows lack.
+    pub missing: u64,
+}
+
+/// An equation of the books.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Equation {
+    /// What it says, in words.
+    pub text: String,
+    /// The value of its left side.
+    pub left: u64,
+    /// The terms of its right side.
+    pub right: Vec<(String, u64)>,
+}
+
+impl Equation {
+    fn new(text: &str, left: u64, right: &[(&str, u64)]) -> Self {
+        let right = right.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        Self { text: text.to_owned(), left, right }
+    }
+
+    /// Whether both sides are equal.
+    pub fn balances(&self) -> bool {
+        self.left == self.right.iter().map(|(_, value)| value).sum::<u64>()
+    }
+}
+
+impl Tally {
+    /// Equations of our own making: one that fails is a bug of the harness.
+    pub fn identities(&self) -> Vec<Equation> {
+        let spans = &self.spans;
+        vec![
+            Equation::new(
+                "spans expected",
+                spans.expected,
+                &[("matched", spans.matched), ("missing", spans.missing), ("excused", spans.excused)],
+            ),
+            Equation::new(
+                "spans received",
+                spans.received,
+                &[
+                    ("matched", spans.matched),
+                    ("duplicated", spans.duplicated),
+                    ("unexpected", spans.unexpected),
+                    ("foreign", spans.foreign),
+                    ("forgotten", spans.forgotten),
+                ],
+            ),
+            Equation::new(
+                "spans in answered exports",
+                spans.exported,
+                &[("received", spans.received), ("rejected", spans.rejected)],
+            ),
+        ]
+    }
+
+    /// Statements about the system: the ledger's rows beside the spans for them.
+    pub fn statements(&self) -> Vec<Equation> {
+        let statement = |text: &str, per: Per, rows: u64| {
+            let tally = self.per.get(per.as_str()).copied().unwrap_or_default();
+            let terms = [("spans", tally.matched), ("missing", tally.missing)];
+            (tally.roles > 0).then(|| Equation::new(text, rows * tally.roles, &terms))
+        };
+        [
+            statement("requests accepted", Per::Request, self.requests.accepted),
+            statement("messages sent", Per::Message, self.messages),
+            statement("deliveries", Per::Delivery, self.deliveries),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// The counters of a kind of ledger row.
+    pub(crate) fn per_mut(&mut self, per: Per) -> &mut PerTally {
+        self.per.entry(per.as_str().to_owned()).or_default()
+    }
+
+    /// The 95 % upper bound of the rate at which traces are lost, given that none was: the rule of
+    /// three (3/n). None if a trace is incomplete, or there is no trace.
+    pub fn loss_bound(&self) -> Option<f64> {
+        let TraceTally { expected, complete } = self.traces;
+        #[expect(clippy::cast_precision_loss, reason = "a ratio for people; no run has 2^52 traces")]
+        (expected > 0 && expected == complete).then(|| 3.0 / complete as f64)
+    }
+}

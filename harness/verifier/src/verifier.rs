@@ -1,0 +1,506 @@
+//! The verifier: told what happened, it judges.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use crate::assemble::{Assembly, MatchedBy, SeenSpan};
+use crate::check::{Case, Matching, Violation, carrier_missing, violations};
+use crate::contract::Per;
+use crate::event::{Event, EventKind, Export, ExportAnswer, Patience, Peer, RequestOutcome, RunStarted};
+use crate::finding::{Cause, Example, FindingCode, FindingKey, Findings, Severity};
+use crate::id::{RequestId, SpanId, TraceId};
+use crate::ledger::{Ledger, MessageRecord};
+use crate::processes::Processes;
+use crate::roles::{RoleId, Roles};
+use crate::span::{Resource, Span};
+use crate::tally::Tally;
+use crate::time::Timestamp;
+use crate::tree::example;
+use crate::verdict::Judgement;
+
+/// Judges one run from its events.
+///
+/// Memory is bounded by the requests in flight and those that were settled within
+/// [`Patience::remembered_for`].
+#[derive(Debug, Clone, Default)]
+pub struct Verifier {
+    setup: Setup,
+    now: Timestamp,
+    ledger: Ledger,
+    assembly: Assembly,
+    processes: Processes,
+    settled: Settled,
+    findings: Findings,
+    tally: Tally,
+    /// Why the evidence may not suffice.
+    doubts: Vec<String>,
+    /// The highest number of a request that was sent.
+    newest: Option<u32>,
+    finished: bool,
+}
+
+/// What the run's first event says.
+#[derive(Debug, Clone, Default)]
+struct Setup {
+    started: bool,
+    tag: u32,
+    request_attributes: Vec<String>,
+    roles: Roles,
+    patience: Patience,
+}
+
+/// Settled requests that are still remembered, so that what comes late or twice is recognised.
+#[derive(Debug, Clone, Default)]
+struct Settled {
+    requests: HashMap<RequestId, Tombstone>,
+    in_order: VecDeque<(Timestamp, RequestId)>,
+}
+
+/// What is remembered of a settled request.
+#[derive(Debug, Clone, Default)]
+struct Tombstone {
+    traces: Vec<TraceId>,
+    spans: Vec<(TraceId, SpanId)>,
+    /// The missing spans' roles, each with what it is missing for.
+    owed: Vec<(RoleId, Owed)>,
+    /// The findings that say so.
+    said_missing: Vec<FindingKey>,
+}
+
+/// How a missing span was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owed {
+    per: Per,
+    ledger_row: bool,
+}
+
+/// Something that the verifier still waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// What it waits for, in words.
+    pub what: &'static str,
+    /// How much of it.
+    pub count: usize,
+    /// The one that has waited longest, if it has a name.
+    pub first: Option<String>,
+}
+
+impl Verifier {
+    /// Takes one event, in the order of the journal.
+    pub fn handle(&mut self, event: &Event) {
+        self.now = self.now.max(event.at);
+        self.count(event);
+        if let Some((key, evidence)) = self.processes.post(event) {
+            self.findings.add(key, || Example { evidence, ..Example::default() });
+        }
+        let changed = self.ledger.post(event, &self.processes);
+        changed.into_iter().for_each(|request| self.bind_and_settle(request));
+        match &event.kind {
+            EventKind::RunStarted(run) => self.start(run),
+            EventKind::ExportAnswered(export) => self.take_export(export, event.at),
+            EventKind::Ticked => self.handle_timeout(),
+            EventKind::EvidenceLost { what, count } => self.doubts.push(format!("evidence lost: {count} {what}")),
+            EventKind::RunFinished => self.finish(),
+            _ => {}
+        }
+    }
+
+    fn start(&mut self, run: &RunStarted) {
+        self.setup = Setup {
+            started: true,
+            tag: run.tag,
+            request_attributes: run.request_attributes.clone(),
+            roles: Roles::new(&run.contract),
+            patience: run.patience,
+        };
+        self.processes = Processes::new(&run.entry);
+        for (_, role) in self.setup.roles.iter() {
+            self.tally.per_mut(role.span.per).roles += 1;
+        }
+    }
+
+    /// Counts ledger rows.
+    fn count(&mut self, event: &Event) {
+        let requests = &mut self.tally.requests;
+        match &event.kind {
+            EventKind::LoadStarted { scheduled, .. } => requests.scheduled = *scheduled,
+            EventKind::RequestStarted { request, intended } => {
+                requests.sent += 1;
+                requests.late_starts += u64::from(event.at.since(*intended) > self.setup.patience.late_start_after);
+                self.newest = self.newest.max(Some(request.number()));
+            }
+            EventKind::RequestFinished { outcome, .. } => match outcome {
+                RequestOutcome::Answered { accepted: true, .. } => {
+                    requests.accepted += 1;
+                    self.tally.traces.expected += 1;
+                }
+                RequestOutcome::Answered { accepted: false, .. } => requests.refused += 1,
+                RequestOutcome::Unanswered { .. } => requests.unanswered += 1,
+            },
+            EventKind::MessageSent { .. } => self.tally.messages += 1,
+            EventKind::InvocationStarted { deliveries, .. } => self.tally.deliveries += deliveries.len() as u64,
+            _ => {}
+        }
+    }
+
+    /// Learns the traces of a request whose record changed, and settles it if nothing is missing.
+    fn bind_and_settle(&mut self, request: RequestId) {
+        let Some(record) = self.ledger.request(request) else { return };
+        let carried = record.messages.iter().filter_map(MessageRecord::traceparent).map(|parent| parent.trace_id);
+        let traces: Vec<_> = carried.chain(record.answered_trace()).collect();
+        for trace in traces {
+            for span in self.assembly.bind(trace, request) {
+                self.assign(request, span, MatchedBy::TraceId);
+            }
+        }
+        self.settle_if_complete(request);
+    }
+
+    fn take_export(&mut self, export: &Export, received: Timestamp) {
+        if export.answer == ExportAnswer::Unauthenticated {
+            let key = self.processes.refusal_of(&export.peer);
+            let evidence = format!("export {} of {} was answered UNAUTHENTICATED", export.export, export.peer);
+            self.findings.add(key, || Example { evidence: vec![evidence], ..Example::default() });
+        }
+        for batch in &export.resource_spans {
+            if let Some(service) = batch.resource.service_name() {
+                self.processes.learn(service, &export.peer);
+            }
+            for span in &batch.spans {
+                let seen = self.seen(span, &batch.resource, export, received);
+                self.take_span(seen);
+            }
+        }
+    }
+
+    fn seen(&self, span: &Span, resource: &Resource, export: &Export, received: Timestamp) -> SeenSpan {
+        let service = resource.service_name().unwrap_or_default();
+        let named = self.setup.request_attributes.iter().filter_map(|key| span.attribute(key));
+        let names = named.filter_map(RequestId::find_in).find(|request| request.run() == self.setup.tag);
+        SeenSpan {
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            parent: span.parent_span_id,
+            role: self.setup.roles.of_span(service, &span.name),
+            service: service.to_owned(),
+            name: span.name.clone(),
+            kind: span.kind,
+            peer: export.peer.clone(),
+            end: span.end,
+            received,
+            answer: export.answer,
+            names,
+        }
+    }
+
+    fn take_span(&mut self, span: SeenSpan) {
+        self.tally.spans.exported += 1;
+        match span.answer {
+            ExportAnswer::Stored => self.tally.spans.received += 1,
+            ExportAnswer::Unauthenticated => self.tally.spans.rejected += 1,
+        }
+        match self.owner_of(&span) {
+            Some((request, matched_by)) => self.assign(request, span, matched_by),
+            None if span.is_stored() => self.assembly.keep(span),
+            None => {}
+        }
+    }
+
+    /// The request that a span belongs to, and the key that says so.
+    fn owner_of(&self, span: &SeenSpan) -> Option<(RequestId, MatchedBy)> {
+        let by_trace = || Some((self.assembly.request_of(span.trace_id)?, MatchedBy::TraceId));
+        let by_invocation = || match &span.peer {
+            Peer::Environment(environment) => Some((self.ledger.request_in(environment)?, MatchedBy::Invocation)),
+            Peer::Service(_) | Peer::Anyone => None,
+        };
+        span.names.map(|request| (request, MatchedBy::RequestId)).or_else(by_trace).or_else(by_invocation)
+    }
+
+    fn assign(&mut self, request: RequestId, span: SeenSpan, matched_by: MatchedBy) {
+        if self.ledger.request(request).is_none() {
+            self.assign_settled(request, span);
+            return;
+        }
+        let again = self.assembly.spans_of(request).iter().find(|known| known.span.is_again(&span));
+        match again.map(|known| known.span.is_stored()) {
+            Some(true) if span.is_stored() => self.duplicated(Some(request), &span),
+            // Refused again, or refused after it was stored: it is known already.
+            Some(_) if !span.is_stored() => {}
+            _ => {
+                self.assembly.assign(request, span, matched_by);
+                self.settle_if_complete(request);
+            }
+        }
+    }
+
+    /// A span of a request that was settled before, or never sent.
+    fn assign_settled(&mut self, request: RequestId, span: SeenSpan) {
+        if !span.is_stored() {
+            return;
+        }
+        let Some(tombstone) = self.settled.requests.get_mut(&request) else {
+            self.stray(span);
+            return;
+        };
+        let owed = tombstone.owed.iter().position(|(role, _)| Some(*role) == span.role);
+        if tombstone.spans.contains(&(span.trace_id, span.span_id)) {
+            self.duplicated(Some(request), &span);
+            return;
+        }
+        tombstone.spans.push((span.trace_id, span.span_id));
+        match owed {
+            Some(place) => self.came_after_all(request, place, &span),
+            None => self.unexpected(Some(request), Cause::MoreThanFacts, &span),
+        }
+    }
+
+    /// A span that had been judged missing came: it was late.
+    fn came_after_all(&mut self, request: RequestId, place: usize, span: &SeenSpan) {
+        let Some(tombstone) = self.settled.requests.get_mut(&request) else { return };
+        let (_, owed) = tombstone.owed.swap_remove(place);
+        if tombstone.owed.is_empty() {
+            for key in std::mem::take(&mut tombstone.said_missing) {
+                self.findings.retract(&key, request);
+            }
+        }
+        let spans = &mut self.tally.spans;
+        (spans.missing, spans.matched) = (spans.missing.saturating_sub(1), spans.matched + 1);
+        if owed.ledger_row {
+            let per = self.tally.per_mut(owed.per);
+            (per.missing, per.matched) = (per.missing.saturating_sub(1), per.matched + 1);
+        }
+        let evidence = format!("span {} came {:.1?} after its end", span.span_id, span.received.since(span.end));
+        self.add(FindingCode::SpanLate, Cause::Delayed, Some(request), span, evidence);
+    }
+
+    fn duplicated(&mut self, request: Option<RequestId>, span: &SeenSpan) {
+        self.tally.spans.duplicated += 1;
+        let evidence = format!("span {} {:?} came again from {}", span.span_id, span.name, span.peer);
+        self.add(FindingCode::SpanDuplicated, Cause::ExporterRetry, request, span, evidence);
+    }
+
+    fn unexpected(&mut self, request: Option<RequestId>, cause: Cause, span: &SeenSpan) {
+        self.tally.spans.unexpected += 1;
+        let evidence = format!("span {} {:?} of {} came from {}", span.span_id, span.name, span.service, span.peer);
+        self.add(FindingCode::SpanUnexpected, cause, request, span, evidence);
+    }
+
+    /// A finding about one span that came outside its request's settling.
+    fn add(&mut self, code: FindingCode, cause: Cause, request: Option<RequestId>, span: &SeenSpan, evidence: String) {
+        let subject = self.setup.roles.subject(span.role, &span.service, &span.name);
+        let trace = Some(span.trace_id);
+        let example = || Example { request, trace, evidence: vec![evidence], ..Example::default() };
+        self.findings.add(FindingKey { code, cause, subject }, example);
+    }
+
+    /// A span whose request is neither open nor remembered.
+    fn stray(&mut self, span: SeenSpan) {
+        let was_sent = |request: RequestId| Some(request.number()) <= self.newest;
+        let old = span.received.since(span.end) > self.setup.patience.remembered_for;
+        if old || span.names.is_some_and(was_sent) {
+            self.tally.spans.forgotten += 1;
+        } else if span.peer == Peer::Anyone {
+            self.tally.spans.foreign += 1;
+        } else {
+            self.unexpected(None, Cause::NoSuchRequest, &span);
+        }
+    }
+
+    fn case(&self, request: RequestId) -> Option<Case<'_>> {
+        Some(Case {
+            request,
+            record: self.ledger.request(request)?,
+            spans: self.assembly.spans_of(request),
+            roles: &self.setup.roles,
+            processes: &self.processes,
+            patience: self.setup.patience,
+        })
+    }
+
+    fn settle_if_complete(&mut self, request: RequestId) {
+        let Some(case) = self.case(request) else { return };
+        // Where the answer promises nothing, what is open stays open until the deadline.
+        if case.record.accepted() && case.record.is_over() && Matching::new(&case).is_complete() {
+            self.settle(request);
+        }
+    }
+
+    /// Judges a request for good and forgets all but its tombstone.
+    fn settle(&mut self, request: RequestId) {
+        let mut findings = std::mem::take(&mut self.findings);
+        let settlement = self.case(request).map(|case| Settlement::new(&case, &mut findings));
+        self.findings = findings;
+        let Some(Settlement { matching, tombstone, complete }) = settlement else { return };
+        self.count_settled(request, &matching);
+        self.tally.traces.complete += u64::from(complete);
+        self.ledger.close(request);
+        self.assembly.close(request);
+        self.settled.remember(self.now, request, tombstone);
+    }
+
+    fn count_settled(&mut self, request: RequestId, matching: &Matching) {
+        let spans = self.assembly.spans_of(request);
+        for (_, span) in matching.matched() {
+            *self.tally.matched_by.entry(spans[span].matched_by.as_str().to_owned()).or_default() += 1;
+        }
+        for (slot, taken) in matching.places() {
+            let counts = &mut self.tally.spans;
+            counts.expected += u64::from(slot.required || taken);
+            counts.matched += u64::from(taken);
+            counts.missing += u64::from(slot.required && !taken);
+            if slot.required && slot.fact.is_ledger_row() {
+                let per = self.tally.per_mut(self.setup.roles.get(slot.role).span.per);
+                *(if taken { &mut per.matched } else { &mut per.missing }) += 1;
+            }
+        }
+        self.tally.spans.unexpected += matching.surplus.len() as u64;
+    }
+
+    /// Lets the time that has passed take effect.
+    fn handle_timeout(&mut self) {
+        let Patience { missing_after, remembered_for, .. } = self.setup.patience;
+        let now = self.now;
+        let is_due = |at: Timestamp| now.since(at) >= missing_after;
+        let due: Vec<_> = self
+            .ledger
+            .requests()
+            .filter(|(_, record)| record.is_over() && is_due(record.last_row))
+            .map(|(id, _)| id)
+            .collect();
+        due.into_iter().for_each(|request| self.settle(request));
+        let long_ago = now - missing_after;
+        self.assembly.give_up(long_ago).into_iter().for_each(|span| self.stray(span));
+        let ownerless = self.ledger.give_up_ownerless(Some(long_ago));
+        ownerless.iter().for_each(|message| self.judge_ownerless(message));
+        self.settled.forget(now - remembered_for, &mut self.assembly);
+    }
+
+    /// Judges everything that is left: nothing more will come.
+    fn finish(&mut self) {
+        self.finished = true;
+        let open: Vec<_> = self.ledger.requests().map(|(request, _)| request).collect();
+        open.into_iter().for_each(|request| self.settle(request));
+        self.assembly.give_up(self.now + Duration::from_nanos(1)).into_iter().for_each(|span| self.stray(span));
+        let ownerless = self.ledger.give_up_ownerless(None);
+        ownerless.iter().for_each(|message| self.judge_ownerless(message));
+    }
+
+    /// A message that nobody could be found for is still a message: it should carry a context.
+    fn judge_ownerless(&mut self, message: &MessageRecord) {
+        self.tally.ownerless_messages += 1;
+        if let Some(violation) = carrier_missing(message) {
+            self.findings.add(violation.key(), || Example { evidence: vec![violation.evidence], ..Example::default() });
+        }
+    }
+
+    /// What the verifier still waits for from the ledger: while there is any, the run is not over.
+    pub fn pending(&self) -> Vec<Pending> {
+        let unanswered = self.ledger.requests().filter(|(_, record)| record.outcome.is_none());
+        let unanswered: Vec<_> = unanswered.map(|(request, _)| request.to_string()).collect();
+        let of_requests = self.ledger.requests().flat_map(|(_, record)| &record.messages);
+        let queued = of_requests.chain(self.ledger.ownerless()).filter(|message| message.end.is_none());
+        let queued: Vec<_> = queued.map(|message| message.message.to_string()).collect();
+        let counts = [
+            Pending { what: "requests to be answered", count: unanswered.len(), first: unanswered.into_iter().next() },
+            Pending { what: "messages to leave their queues", count: queued.len(), first: queued.into_iter().next() },
+            Pending { what: "invocations to end", count: self.ledger.running_invocations(), first: None },
+        ];
+        counts.into_iter().filter(|pending| pending.count > 0).collect()
+    }
+
+    /// How many requests have not been judged yet.
+    pub fn open_requests(&self) -> usize {
+        self.ledger.requests().count()
+    }
+
+    /// What was counted until now.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// How many cases of all findings together there are until now.
+    pub fn cases(&self) -> u64 {
+        self.findings.cases()
+    }
+
+    /// Judges the run. Provisional until the last event was handled.
+    pub fn judgement(&self) -> Judgement {
+        let mut doubts = self.doubts.clone();
+        if !self.setup.started {
+            doubts.push("the journal does not tell how the run was set up".to_owned());
+        }
+        if !self.finished {
+            doubts.push("the journal has no end: the run was cut off".to_owned());
+        }
+        if self.tally.spans.forgotten > 0 {
+            doubts.push(format!("{} spans came after their requests were forgotten", self.tally.spans.forgotten));
+        }
+        Judgement::new(self.tally.clone(), self.findings.to_vec(), doubts)
+    }
+}
+
+/// What a request came to.
+struct Settlement {
+    matching: Matching,
+    tombstone: Tombstone,
+    /// Whether it was accepted and its trace is as the contract wants it.
+    complete: bool,
+}
+
+impl Settlement {
+    /// Judges a request. Causes become findings, what follows from them their consequences.
+    fn new(case: &Case<'_>, findings: &mut Findings) -> Self {
+        let matching = Matching::new(case);
+        let found = violations(case, &matching);
+        for violation in &found {
+            let example = || example(case, &matching, &found);
+            match &violation.root {
+                Some(root) => findings.add_consequence(root.clone(), violation.code, example),
+                None => findings.add(violation.key(), example),
+            }
+        }
+        let flawed = found.iter().any(|violation| violation.code.severity() == Severity::Failure);
+        let tombstone = Tombstone::new(case, &matching, &found);
+        Self { matching, tombstone, complete: case.record.accepted() && !flawed }
+    }
+}
+
+impl Tombstone {
+    fn new(case: &Case<'_>, matching: &Matching, found: &[Violation]) -> Self {
+        let stored = case.spans.iter().filter(|span| span.span.is_stored());
+        let mut traces: Vec<_> = stored.clone().map(|span| span.span.trace_id).collect();
+        traces.extend(case.record.answered_trace());
+        traces.extend(case.record.messages.iter().filter_map(MessageRecord::traceparent).map(|parent| parent.trace_id));
+        traces.sort_unstable();
+        traces.dedup();
+        let owed = matching.missing().map(|(_, slot)| {
+            let per = case.roles.get(slot.role).span.per;
+            (slot.role, Owed { per, ledger_row: slot.fact.is_ledger_row() })
+        });
+        let says_missing = |violation: &&Violation| {
+            let missing = [FindingCode::SpanMissing, FindingCode::TraceMissing].contains(&violation.code);
+            missing && violation.root.is_none()
+        };
+        Self {
+            traces,
+            spans: stored.map(|span| (span.span.trace_id, span.span.span_id)).collect(),
+            owed: owed.collect(),
+            said_missing: found.iter().filter(says_missing).map(Violation::key).collect(),
+        }
+    }
+}
+
+impl Settled {
+    fn remember(&mut self, at: Timestamp, request: RequestId, tombstone: Tombstone) {
+        self.requests.insert(request, tombstone);
+        self.in_order.push_back((at, request));
+    }
+
+    /// Forgets the requests that were settled before an instant, and their traces.
+    fn forget(&mut self, settled_before: Timestamp, assembly: &mut Assembly) {
+        while let Some((_, request)) = self.in_order.pop_front_if(|(at, _)| *at < settled_before) {
+            let tombstone = self.requests.remove(&request).unwrap_or_default();
+            tombstone.traces.iter().for_each(|trace| assembly.forget(*trace, request));
+        }
+    }
+}

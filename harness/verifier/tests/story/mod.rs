@@ -1,0 +1,300 @@
+//! The vocabulary of the verifier's tests: a healthy run of the three-span system, told event by
+//! event, and ways to spoil it.
+
+#![expect(dead_code, reason = "each test binary uses its own part of the vocabulary")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use verifier::contract::{Per, SpanContract, TraceContract};
+use verifier::event::{
+    Carrier, Delivery, Export, ExportAnswer, InvocationOutcome, JOURNAL_VERSION, Patience, ProcessEnd, RequestOutcome,
+    RunStarted,
+};
+use verifier::finding::Cause;
+use verifier::span::{Attribute, Resource, ResourceSpans, SpanStatus};
+use verifier::{
+    EnvironmentId, Event, EventKind, FindingCode, InvocationId, Judgement, MessageId, Peer, RequestId, Span, SpanId,
+    SpanKind, Timestamp, TraceId, Verifier,
+};
+
+/// The tag of every story's run.
+pub const TAG: u32 = 0x7f3a_9c2e;
+/// When every story begins.
+pub const START: Timestamp = Timestamp::from_unix_nanos(1_700_000_000_000_000_000);
+
+/// The contract of the reference system.
+pub fn contract() -> TraceContract {
+    let span = |service: &str, name: &str, kind, parent: Option<&str>, per| SpanContract {
+        service: service.to_owned(),
+        name: name.to_owned(),
+        kind,
+        parent: parent.map(str::to_owned),
+        per,
+    };
+    TraceContract {
+        name: "story".to_owned(),
+        spans: BTreeMap::from([
+            ("server".to_owned(), span("api", "POST /onboard", SpanKind::Server, None, Per::Request)),
+            ("producer".to_owned(), span("api", "sqs.send", SpanKind::Producer, Some("server"), Per::Message)),
+            ("consumer".to_owned(), span("worker", "sqs.process", SpanKind::Consumer, Some("producer"), Per::Delivery)),
+        ]),
+    }
+}
+
+/// A run, as the events that tell it.
+#[derive(Clone, Debug)]
+pub struct Story {
+    pub events: Vec<Event>,
+}
+
+/// The identifiers in the story of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Ids(pub u32);
+
+impl Ids {
+    pub fn request(self) -> RequestId {
+        RequestId::new(TAG, self.0)
+    }
+
+    pub fn message(self) -> MessageId {
+        MessageId::new(format!("message-{}", self.0))
+    }
+
+    pub fn invocation(self, delivery: u32) -> InvocationId {
+        InvocationId::new(format!("invocation-{}-{delivery}", self.0))
+    }
+
+    pub fn trace(self) -> TraceId {
+        trace_id(self.0 + 1)
+    }
+
+    pub fn server(self) -> SpanId {
+        span_id(self.0, 1)
+    }
+
+    pub fn producer(self) -> SpanId {
+        span_id(self.0, 2)
+    }
+
+    pub fn consumer(self, delivery: u32) -> SpanId {
+        span_id(self.0, 2 + delivery)
+    }
+
+    pub fn traceparent(self) -> String {
+        format!("00-{}-{}-01", self.trace(), self.producer())
+    }
+}
+
+pub fn trace_id(number: u32) -> TraceId {
+    format!("{number:032x}").parse().unwrap()
+}
+
+pub fn span_id(request: u32, number: u32) -> SpanId {
+    format!("{:08x}{number:08x}", request + 1).parse().unwrap()
+}
+
+pub fn environment() -> EnvironmentId {
+    EnvironmentId::new("worker-1")
+}
+
+/// How a story's process ends.
+pub fn end(ordered: bool) -> ProcessEnd {
+    let output = if ordered { Vec::new() } else { vec!["panicked at main.rs".to_owned()] };
+    ProcessEnd { code: Some(1), signal: None, ordered, output }
+}
+
+impl Story {
+    /// A run in which that many requests became exactly one trace each.
+    pub fn healthy(requests: u32) -> Self {
+        let mut story = Self::begun(requests);
+        for number in 0..requests {
+            story.healthy_request(Ids(number));
+        }
+        story.ended()
+    }
+
+    /// A run in which nothing has happened yet.
+    pub fn begun(requests: u32) -> Self {
+        let mut story = Self { events: Vec::new() };
+        story.tell(EventKind::RunStarted(Box::new(run_started())));
+        let (service, pid) = ("api".to_owned(), 10);
+        story.tell(EventKind::ServiceStarted { service, pid });
+        let function = "worker".to_owned();
+        story.tell(EventKind::EnvironmentStarted { environment: environment(), function, pid: 11 });
+        let init = Duration::from_millis(9);
+        story.tell(EventKind::EnvironmentInitialized { environment: environment(), init });
+        story.tell(EventKind::LoadStarted { scheduled: u64::from(requests), rate: 100.0 });
+        story
+    }
+
+    pub fn ended(mut self) -> Self {
+        self.tell(EventKind::EnvironmentEnded { environment: environment(), end: end(true) });
+        self.tell(EventKind::ServiceEnded { service: "api".to_owned(), end: end(true) });
+        self.tell(EventKind::RunFinished);
+        self
+    }
+
+    /// One request from its start to the last of its spans.
+    pub fn healthy_request(&mut self, ids: Ids) {
+        self.ledger_until_delivery(ids);
+        self.tell_span(consumer(ids, 1));
+        self.finish_delivery(ids, 1);
+        self.delete(ids);
+        self.tell_span(server(ids));
+        self.tell_span(producer(ids));
+    }
+
+    pub fn ledger_until_delivery(&mut self, ids: Ids) {
+        self.start_request(ids);
+        self.send(ids, Some(ids.traceparent()));
+        self.answer(ids, 202);
+        self.deliver(ids, 1);
+    }
+
+    pub fn start_request(&mut self, ids: Ids) {
+        let intended = self.now();
+        self.tell(EventKind::RequestStarted { request: ids.request(), intended });
+    }
+
+    pub fn send(&mut self, ids: Ids, traceparent: Option<String>) {
+        let carrier = Carrier { traceparent, ..Carrier::default() };
+        let (queue, request) = ("onboarding".to_owned(), Some(ids.request()));
+        self.tell(EventKind::MessageSent { queue, message: ids.message(), request, carrier });
+    }
+
+    pub fn answer(&mut self, ids: Ids, status: u16) {
+        let accepted = status == 202;
+        let trace_id = accepted.then(|| ids.trace());
+        let outcome = RequestOutcome::Answered { status, accepted, trace_id };
+        let intended = self.now();
+        self.tell(EventKind::RequestFinished { request: ids.request(), intended, outcome });
+    }
+
+    pub fn deliver(&mut self, ids: Ids, delivery: u32) {
+        let deliveries = vec![Delivery { message: ids.message(), receive_count: delivery }];
+        let (invocation, cold) = (ids.invocation(delivery), false);
+        self.tell(EventKind::InvocationStarted { invocation, environment: environment(), cold, deliveries });
+    }
+
+    pub fn finish_delivery(&mut self, ids: Ids, delivery: u32) {
+        let outcome = InvocationOutcome::Succeeded { failed: Vec::new() };
+        self.tell(EventKind::InvocationFinished { invocation: ids.invocation(delivery), outcome });
+        self.tell(EventKind::EnvironmentFrozen { environment: environment() });
+    }
+
+    pub fn delete(&mut self, ids: Ids) {
+        self.tell(EventKind::MessageDeleted { message: ids.message() });
+    }
+
+    /// One span in an export of its own.
+    pub fn tell_span(&mut self, span: (Peer, Span)) {
+        self.tell_export(span, ExportAnswer::Stored);
+    }
+
+    pub fn tell_export(&mut self, (peer, span): (Peer, Span), answer: ExportAnswer) {
+        let service = if span.kind == SpanKind::Consumer { "worker" } else { "api" };
+        let attributes = vec![Attribute { key: "service.name".to_owned(), value: service.to_owned() }];
+        let resource_spans = vec![ResourceSpans { resource: Resource { attributes }, spans: vec![span] }];
+        let export = self.events.len() as u64;
+        self.tell(EventKind::ExportAnswered(Box::new(Export { export, peer, answer, resource_spans })));
+    }
+
+    /// Tells the next event, a millisecond after the last.
+    pub fn tell(&mut self, kind: EventKind) {
+        self.events.push(Event { at: self.now(), kind });
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.events.last().map_or(START, |event| event.at + Duration::from_millis(1))
+    }
+
+    /// Lets time pass, with a tick every 100 ms.
+    pub fn wait(&mut self, duration: Duration) {
+        let end = self.now() + duration;
+        while self.now() < end {
+            let at = self.now() + Duration::from_millis(99);
+            self.events.push(Event { at, kind: EventKind::Ticked });
+        }
+    }
+
+    /// Tells every exported span in another way, or not at all.
+    pub fn with_spans(mut self, mut change: impl FnMut(Span) -> Option<Span>) -> Self {
+        for event in &mut self.events {
+            if let EventKind::ExportAnswered(export) = &mut event.kind {
+                for batch in &mut export.resource_spans {
+                    batch.spans = std::mem::take(&mut batch.spans).into_iter().filter_map(&mut change).collect();
+                }
+            }
+        }
+        self
+    }
+
+    pub fn judge(&self) -> Judgement {
+        let mut verifier = Verifier::default();
+        self.events.iter().for_each(|event| verifier.handle(event));
+        verifier.judgement()
+    }
+}
+
+fn run_started() -> RunStarted {
+    RunStarted {
+        version: JOURNAL_VERSION,
+        run: "story".to_owned(),
+        tag: TAG,
+        seed: 0,
+        harness: "0".to_owned(),
+        system: "story".to_owned(),
+        entry: "api".to_owned(),
+        scenario: "story".to_owned(),
+        faults: Vec::new(),
+        contract: contract(),
+        request_attributes: vec!["customer.id".to_owned()],
+        patience: Patience::default(),
+    }
+}
+
+pub fn server(ids: Ids) -> (Peer, Span) {
+    let span = span(ids, ids.server(), None, "POST /onboard", SpanKind::Server);
+    (Peer::Service("api".to_owned()), span)
+}
+
+pub fn producer(ids: Ids) -> (Peer, Span) {
+    let span = span(ids, ids.producer(), Some(ids.server()), "sqs.send", SpanKind::Producer);
+    (Peer::Service("api".to_owned()), span)
+}
+
+pub fn consumer(ids: Ids, delivery: u32) -> (Peer, Span) {
+    let span = span(ids, ids.consumer(delivery), Some(ids.producer()), "sqs.process", SpanKind::Consumer);
+    (Peer::Environment(environment()), span)
+}
+
+fn span(ids: Ids, span_id: SpanId, parent_span_id: Option<SpanId>, name: &str, kind: SpanKind) -> Span {
+    Span {
+        trace_id: ids.trace(),
+        span_id,
+        parent_span_id,
+        name: name.to_owned(),
+        kind,
+        start: START,
+        end: START + Duration::from_millis(1),
+        status: SpanStatus::Unset,
+        flags: 0,
+        attributes: vec![Attribute { key: "customer.id".to_owned(), value: ids.request().to_string() }],
+        links: Vec::new(),
+    }
+}
+
+/// What a story should come to: each finding's code, cause, subject and count, and nothing else.
+#[track_caller]
+pub fn assert_findings(story: &Story, expected: &[(FindingCode, Cause, &str, u64)]) -> Judgement {
+    let judgement = story.judge();
+    let found: Vec<_> =
+        judgement.findings.iter().map(|found| (found.code, found.cause, found.subject.as_str(), found.count)).collect();
+    assert_eq!(found, expected, "{judgement:#?}");
+    for identity in &judgement.identities {
+        assert!(identity.balances(), "{identity:?}");
+    }
+    assert_eq!(judgement.tally.traces.expected, judgement.tally.requests.accepted);
+    judgement
+}
