@@ -135,10 +135,7 @@ fn redelivered_message_expects_two_consumer_spans() {
     };
     assert_findings(&redelivered(2), &[]);
     assert_findings(&redelivered(1), &[(FindingCode::SpanMissing, Cause::NotFlushed, "consumer", 1)]);
-    assert_findings(
-        &redelivered(3),
-        &[(FindingCode::SpanUnexpected, Cause::MoreThanFacts, "worker \"sqs.process\"", 1)],
-    );
+    assert_findings(&redelivered(3), &[(FindingCode::SpanUnexpected, Cause::MoreThanFacts, "consumer", 1)]);
 }
 
 #[test]
