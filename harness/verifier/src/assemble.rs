@@ -109,6 +109,12 @@ impl Assembly {
         self.spans.get(&request).map_or(&[], Vec::as_slice)
     }
 
+    /// How many stored spans are kept: of open requests, and of those that are not known yet.
+    pub(crate) fn kept(&self) -> usize {
+        let of_requests = self.spans.values().flatten().filter(|span| span.span.is_stored()).count();
+        of_requests + self.unassigned.values().map(Vec::len).sum::<usize>()
+    }
+
     /// Takes a request's spans out.
     pub(crate) fn close(&mut self, request: RequestId) -> Vec<AssembledSpan> {
         self.spans.remove(&request).unwrap_or_default()

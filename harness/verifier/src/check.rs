@@ -209,13 +209,15 @@ impl Checker<'_> {
         let nothing = !self.case.spans.iter().any(|span| span.span.is_stored());
         let first = self.matching.missing().next();
         match first {
-            Some((_, slot)) if nothing && self.case.record.accepted() => vec![self.trace_missing(slot)],
+            Some(_) if nothing && self.case.record.accepted() => vec![self.trace_missing()],
             _ => self.matching.missing().map(|(place, slot)| self.span_missing(place, slot)).collect(),
         }
     }
 
-    fn trace_missing(&self, first: Slot) -> Violation {
-        let (_, root) = self.missing_cause(first);
+    fn trace_missing(&self) -> Violation {
+        // A root that is itself a missing span is part of what this finding says.
+        let roots = self.matching.missing().filter_map(|(_, slot)| self.missing_cause(slot).1);
+        let root = roots.into_iter().find(|root| root.code != FindingCode::SpanMissing);
         Violation {
             code: FindingCode::TraceMissing,
             cause: Cause::NothingExported,
@@ -289,11 +291,14 @@ impl Checker<'_> {
         }
     }
 
-    /// The finding that an export with a span in this role was refused.
+    /// The finding that an export with a span in this role was refused, or that all exports of its
+    /// process are: then the span may still wait in the process for its turn.
     fn refused_span(&self, slot: Slot) -> Option<FindingKey> {
         let is_refused = |span: &&AssembledSpan| !span.span.is_stored() && span.span.role == Some(slot.role);
-        let refused = self.case.spans.iter().find(is_refused)?;
-        Some(self.case.processes.refusal_of(&refused.span.peer))
+        let refused = self.case.spans.iter().find(is_refused);
+        let of_this_span = refused.map(|refused| self.case.processes.refusal_of(&refused.span.peer));
+        let of_its_process = || self.case.processes.refusal_of_service_name(&self.role(slot).span.service).cloned();
+        of_this_span.or_else(of_its_process)
     }
 
     fn death_of(&self, slot: Slot) -> Option<FindingKey> {

@@ -209,6 +209,13 @@ pub enum EventKind {
 
     /// An export reached the endpoint and was answered.
     ExportAnswered(Box<Export>),
+    /// The endpoint refused something before it could be read as an export.
+    ExportRefused {
+        /// Who sent it.
+        peer: Peer,
+        /// Why it was refused.
+        why: String,
+    },
 
     /// The harness did something to the system, on purpose.
     FaultInjected(Fault),
@@ -387,7 +394,7 @@ pub struct ProcessEnd {
     pub signal: Option<i32>,
     /// Whether the harness had ordered its end.
     pub ordered: bool,
-    /// The last lines that it printed, if its end was not ordered.
+    /// The last lines that it printed, if its end was not ordered or its time was over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub output: Vec<String>,
 }

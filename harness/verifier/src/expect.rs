@@ -72,7 +72,8 @@ pub(crate) fn expected_slots(record: &RequestRecord, roles: &Roles) -> Vec<Slot>
 /// One for each message; at least one, if the request was accepted. Sends that failed may have theirs.
 fn message_slots(role: RoleId, record: &RequestRecord) -> Vec<Slot> {
     let required = |fact| Slot { role, fact, required: true };
-    let mut slots: Vec<_> = (0..record.messages.len()).map(|message| required(Fact::Message(message))).collect();
+    let once = (0..record.messages.len()).filter(|&message| !is_sent_again(record, message));
+    let mut slots: Vec<_> = once.map(|message| required(Fact::Message(message))).collect();
     if slots.is_empty() && record.accepted() {
         slots.push(required(Fact::UnsentMessage));
     }
@@ -81,6 +82,14 @@ fn message_slots(role: RoleId, record: &RequestRecord) -> Vec<Slot> {
     let open = (0..record.refused_sends + unseen).map(|_| Slot { role, fact: Fact::RefusedSend, required: false });
     slots.extend(open);
     slots
+}
+
+/// Whether a message bears the very context of an earlier one: the sender's SDK has sent it again,
+/// because the first answer did not come in time. Both are in the queue, and one span has sent them.
+pub(crate) fn is_sent_again(record: &RequestRecord, message: usize) -> bool {
+    let context = |message: &MessageRecord| message.traceparent().map(|parent| (parent.trace_id, parent.span_id));
+    let own = context(&record.messages[message]);
+    own.is_some() && record.messages[..message].iter().any(|earlier| context(earlier) == own)
 }
 
 /// One for each delivery; at least one for each message.

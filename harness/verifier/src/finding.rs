@@ -305,13 +305,24 @@ pub struct TreeLine {
 /// How many cases of a finding are kept with their evidence.
 const EXAMPLES: usize = 3;
 
+/// How many things one code with one cause is told apart for. A name may hold an id; what is beyond is
+/// counted together.
+const SUBJECTS: usize = 50;
+
 /// All findings of a run, grouped.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Findings(BTreeMap<FindingKey, Finding>);
+pub(crate) struct Findings {
+    groups: BTreeMap<FindingKey, Finding>,
+    /// How many groups there are of each code and cause.
+    subjects: BTreeMap<(FindingCode, Cause), usize>,
+    /// How many cases there are, of all groups together.
+    cases: u64,
+}
 
 impl Findings {
     /// Counts a case; its evidence is only asked for while examples are wanted.
     pub(crate) fn add(&mut self, key: FindingKey, example: impl FnOnce() -> Example) {
+        self.cases += 1;
         let finding = self.group(key);
         finding.count += 1;
         if finding.examples.len() < EXAMPLES {
@@ -334,31 +345,48 @@ impl Findings {
         }
     }
 
+    /// Whether there is a case of it.
+    pub(crate) fn has(&self, key: &FindingKey) -> bool {
+        self.groups.get(key).is_some_and(|finding| finding.count > 0)
+    }
+
     /// Takes a case back that later evidence has refuted.
     pub(crate) fn retract(&mut self, key: &FindingKey, request: RequestId) {
-        let Some(finding) = self.0.get_mut(key) else { return };
-        finding.count = finding.count.saturating_sub(1);
+        let Some(finding) = self.groups.get_mut(key).filter(|finding| finding.count > 0) else { return };
+        finding.count -= 1;
+        self.cases -= 1;
         finding.examples.retain(|example| example.request != Some(request));
-        if finding.count == 0 && finding.consequences.is_empty() {
-            self.0.remove(key);
-        }
     }
 
     fn group(&mut self, key: FindingKey) -> &mut Finding {
-        self.0.entry(key.clone()).or_insert_with(|| Finding {
+        let key = self.known_or_others(key);
+        self.groups.entry(key).or_insert_with_key(|key| Finding {
             code: key.code,
             severity: key.code.severity(),
             cause: key.cause,
-            subject: key.subject,
+            subject: key.subject.clone(),
             count: 0,
             consequences: BTreeMap::new(),
             examples: Vec::new(),
         })
     }
 
+    /// The key itself, or the one of all others once there are too many.
+    fn known_or_others(&mut self, key: FindingKey) -> FindingKey {
+        if self.groups.contains_key(&key) {
+            return key;
+        }
+        let subjects = self.subjects.entry((key.code, key.cause)).or_default();
+        if *subjects >= SUBJECTS {
+            return FindingKey { subject: "others".to_owned(), ..key };
+        }
+        *subjects += 1;
+        key
+    }
+
     /// The findings, failures and causes first.
     pub(crate) fn to_vec(&self) -> Vec<Finding> {
-        let mut findings: Vec<_> = self.0.values().filter(|finding| finding.count > 0).cloned().collect();
+        let mut findings: Vec<_> = self.groups.values().filter(|finding| finding.count > 0).cloned().collect();
         findings.sort_by_key(|finding| {
             (std::cmp::Reverse(finding.severity), finding.code, std::cmp::Reverse(finding.count))
         });
@@ -366,7 +394,7 @@ impl Findings {
     }
 
     /// How many cases there are, of all findings together.
-    pub(crate) fn cases(&self) -> u64 {
-        self.0.values().map(|finding| finding.count).sum()
+    pub(crate) const fn cases(&self) -> u64 {
+        self.cases
     }
 }

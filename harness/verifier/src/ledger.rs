@@ -181,15 +181,14 @@ impl Ledger {
         let record = self.requests.entry(request).or_insert_with(|| RequestRecord::new(at));
         record.outcome = Some(outcome.clone());
         record.last_row = at;
-        let trace = record.answered_trace();
-        if let Some(trace) = trace {
-            self.adopt(request, trace);
-        }
         vec![request]
     }
 
     /// Gives the request those messages that do not say whose they are and carry its trace.
-    fn adopt(&mut self, request: RequestId, trace: TraceId) {
+    pub(crate) fn adopt(&mut self, request: RequestId, trace: TraceId) {
+        if !self.requests.contains_key(&request) || self.ownerless.is_empty() {
+            return;
+        }
         let carries = |record: &MessageRecord| record.traceparent().is_some_and(|parent| parent.trace_id == trace);
         let adopted: Vec<_> = self.ownerless.extract_if(.., |_, record| carries(record)).collect();
         for (message, record) in adopted {

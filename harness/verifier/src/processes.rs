@@ -1,10 +1,11 @@
 //! What is known of the system's processes: which of them makes which spans, and which ended badly.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
-use crate::event::{Event, EventKind, Fault, Peer, ProcessEnd};
+use crate::event::{Event, EventKind, ExportAnswer, Fault, Peer, ProcessEnd};
 use crate::finding::{Cause, FindingCode, FindingKey};
 use crate::id::EnvironmentId;
+use crate::time::Timestamp;
 
 /// The system's processes. All environments of a function count as one.
 #[derive(Debug, Clone, Default)]
@@ -12,10 +13,14 @@ pub(crate) struct Processes {
     /// The service that requests are sent to.
     entry: String,
     environments: HashMap<EnvironmentId, Environment>,
+    /// Environments that ended, and when. Their names are needed as long as their requests are open.
+    ended: VecDeque<(Timestamp, EnvironmentId)>,
     /// The process that each `service.name` was seen to come from.
     by_service_name: HashMap<String, String>,
     /// The findings about processes that ended by themselves.
     deaths: HashMap<String, FindingKey>,
+    /// The findings about processes whose exports have been refused since the last that was stored.
+    refusals: HashMap<String, FindingKey>,
     wrong_key: bool,
 }
 
@@ -43,7 +48,10 @@ impl Processes {
                 self.environments.entry(environment.clone()).and_modify(|known| known.initialized = true);
                 None
             }
-            EventKind::EnvironmentEnded { environment, end } => self.end_environment(environment, end),
+            EventKind::EnvironmentEnded { environment, end } => {
+                self.ended.push_back((event.at, environment.clone()));
+                self.end_environment(environment, end)
+            }
             EventKind::ServiceEnded { service, end } => {
                 self.end(format!("service {service}"), Cause::ProcessEnded, service, end)
             }
@@ -56,7 +64,7 @@ impl Processes {
     }
 
     fn end_environment(&mut self, environment: &EnvironmentId, end: &ProcessEnd) -> Option<(FindingKey, Vec<String>)> {
-        let known = self.environments.remove(environment)?;
+        let known = self.environments.get(environment)?.clone();
         let cause = if known.initialized { Cause::ProcessEnded } else { Cause::InitFailed };
         self.end(format!("function {}", known.function), cause, environment.as_str(), end)
     }
@@ -70,6 +78,13 @@ impl Processes {
         let mut evidence = vec![format!("{who} ended with {end}")];
         evidence.extend(end.output.iter().map(|line| format!("it printed: {line}")));
         Some((key, evidence))
+    }
+
+    /// Forgets the environments that ended before an instant.
+    pub(crate) fn forget(&mut self, ended_before: Timestamp) {
+        while let Some((_, environment)) = self.ended.pop_front_if(|(at, _)| *at < ended_before) {
+            self.environments.remove(&environment);
+        }
     }
 
     /// Notes that a peer makes the spans of this `service.name`.
@@ -91,7 +106,7 @@ impl Processes {
         }
     }
 
-    /// The function whose environment this is, while it lives.
+    /// The function whose environment this is, while it is remembered.
     pub(crate) fn function_of(&self, environment: &EnvironmentId) -> Option<String> {
         self.environments.get(environment).map(|known| known.function.clone())
     }
@@ -114,6 +129,21 @@ impl Processes {
     pub(crate) fn death_of_any_function(&self) -> Option<&FindingKey> {
         let of_functions = self.deaths.iter().filter(|(process, _)| process.starts_with("function "));
         of_functions.min_by_key(|(process, _)| *process).map(|(_, key)| key)
+    }
+
+    /// Notes how a peer's export was answered.
+    pub(crate) fn answered(&mut self, peer: &Peer, answer: ExportAnswer) {
+        let process = self.name_of(peer);
+        match answer {
+            ExportAnswer::Stored => _ = self.refusals.remove(&process),
+            ExportAnswer::Unauthenticated => _ = self.refusals.insert(process, self.refusal_of(peer)),
+        }
+    }
+
+    /// The finding about the process that makes the spans of this `service.name`, if the endpoint
+    /// refuses its exports.
+    pub(crate) fn refusal_of_service_name(&self, service_name: &str) -> Option<&FindingKey> {
+        self.refusals.get(self.by_service_name.get(service_name)?)
     }
 
     /// The finding that a peer's exports are refused for want of a valid key.

@@ -19,6 +19,8 @@ pub struct Tally {
     pub messages: u64,
     /// Records in invocations' events.
     pub deliveries: u64,
+    /// Those of them that were sent again by their sender's SDK, by the same span.
+    pub messages_sent_again: u64,
     /// Messages whose request could not be found.
     pub ownerless_messages: u64,
     /// By what spans were found to belong to their requests, and how many by each.
@@ -74,6 +76,8 @@ pub struct SpanTally {
     pub foreign: u64,
     /// Those of them that came so late that their request was forgotten.
     pub forgotten: u64,
+    /// Those of them that have not been judged yet; none once a run has ended.
+    pub pending: u64,
     /// Those in exports that the endpoint answered with an error.
     pub rejected: u64,
     /// Those in all exports that the endpoint answered.
@@ -133,6 +137,7 @@ impl Tally {
                     ("unexpected", spans.unexpected),
                     ("foreign", spans.foreign),
                     ("forgotten", spans.forgotten),
+                    ("pending", spans.pending),
                 ],
             ),
             Equation::new(
@@ -145,19 +150,18 @@ impl Tally {
 
     /// Statements about the system: the ledger's rows beside the spans for them.
     pub fn statements(&self) -> Vec<Equation> {
-        let statement = |text: &str, per: Per, rows: u64| {
-            let tally = self.per.get(per.as_str()).copied().unwrap_or_default();
-            let terms = [("spans", tally.matched), ("missing", tally.missing)];
-            (tally.roles > 0).then(|| Equation::new(text, rows * tally.roles, &terms))
-        };
-        [
-            statement("requests accepted", Per::Request, self.requests.accepted),
-            statement("messages sent", Per::Message, self.messages),
-            statement("deliveries", Per::Delivery, self.deliveries),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let of = |per: Per| self.per.get(per.as_str()).copied().filter(|tally| tally.roles > 0);
+        let spans = |tally: PerTally| [("spans", tally.matched), ("missing", tally.missing)];
+        let requests = of(Per::Request)
+            .map(|tally| Equation::new("requests accepted", self.requests.accepted * tally.roles, &spans(tally)));
+        let messages = of(Per::Message).map(|tally| {
+            let again = ("sent again by the same span", self.messages_sent_again * tally.roles);
+            let [matched, missing] = spans(tally);
+            Equation::new("messages sent", self.messages * tally.roles, &[matched, missing, again])
+        });
+        let deliveries =
+            of(Per::Delivery).map(|tally| Equation::new("deliveries", self.deliveries * tally.roles, &spans(tally)));
+        [requests, messages, deliveries].into_iter().flatten().collect()
     }
 
     /// The counters of a kind of ledger row.

@@ -79,7 +79,7 @@ impl Judgement {
     pub(crate) fn new(tally: Tally, findings: Vec<Finding>, mut doubts: Vec<String>) -> Self {
         let (identities, statements) = (tally.identities(), tally.statements());
         let failed = findings.iter().any(|finding| finding.severity == Severity::Failure);
-        if !failed {
+        if !failed && doubts.is_empty() {
             doubts.extend(statements.iter().filter(|statement| !statement.balances()).map(unexplained));
         }
         let conclusion = decide(&identities, failed, &doubts, &tally);
@@ -99,7 +99,7 @@ fn decide(identities: &[Equation], failed: bool, doubts: &[String], tally: &Tall
         Conclusion::BooksBroken
     } else if failed {
         Conclusion::Failed
-    } else if !doubts.is_empty() {
+    } else if !doubts.is_empty() || tally.traces.complete < tally.traces.expected {
         Conclusion::Inconclusive
     } else if tally.traces.expected == 0 {
         Conclusion::NothingVerified

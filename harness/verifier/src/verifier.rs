@@ -1,20 +1,22 @@
 //! The verifier: told what happened, it judges.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::assemble::{Assembly, MatchedBy, SeenSpan};
 use crate::check::{Case, Matching, Violation, carrier_missing, violations};
 use crate::contract::Per;
-use crate::event::{Event, EventKind, Export, ExportAnswer, Patience, Peer, RequestOutcome, RunStarted};
+use crate::event::{Carrier, Event, EventKind, Export, ExportAnswer, Patience, Peer, RequestOutcome, RunStarted};
+use crate::expect::{Slot, is_sent_again};
 use crate::finding::{Cause, Example, FindingCode, FindingKey, Findings, Severity};
 use crate::id::{RequestId, SpanId, TraceId};
-use crate::ledger::{Ledger, MessageRecord};
+use crate::ledger::{Ledger, MessageRecord, RequestRecord};
 use crate::processes::Processes;
-use crate::roles::{RoleId, Roles};
+use crate::roles::{Role, RoleId, Roles};
 use crate::span::{Resource, Span};
 use crate::tally::Tally;
 use crate::time::Timestamp;
+use crate::traceparent::TraceParent;
 use crate::tree::example;
 use crate::verdict::Judgement;
 
@@ -32,10 +34,12 @@ pub struct Verifier {
     settled: Settled,
     findings: Findings,
     tally: Tally,
-    /// Why the evidence may not suffice.
-    doubts: Vec<String>,
+    /// The evidence that was lost: what, and how much of it.
+    lost: BTreeMap<String, u64>,
     /// The highest number of a request that was sent.
     newest: Option<u32>,
+    /// When the load began.
+    load_began: Option<Timestamp>,
     finished: bool,
 }
 
@@ -61,15 +65,20 @@ struct Settled {
 struct Tombstone {
     traces: Vec<TraceId>,
     spans: Vec<(TraceId, SpanId)>,
-    /// The missing spans' roles, each with what it is missing for.
-    owed: Vec<(RoleId, Owed)>,
-    /// The findings that say so.
+    /// The places of the spans that are missing.
+    owed: Vec<Place>,
+    /// The places of spans that could still come, and need not.
+    open: Vec<Place>,
+    /// The findings that say that spans are missing.
     said_missing: Vec<FindingKey>,
+    /// Whether it was accepted, and nothing but what is missing keeps its trace from being complete.
+    otherwise_complete: bool,
 }
 
-/// How a missing span was counted.
+/// A place for a span, and how it was counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Owed {
+struct Place {
+    role: RoleId,
     per: Per,
     ledger_row: bool,
 }
@@ -94,14 +103,29 @@ impl Verifier {
             self.findings.add(key, || Example { evidence, ..Example::default() });
         }
         let changed = self.ledger.post(event, &self.processes);
+        if let EventKind::MessageSent { request, carrier, .. } = &event.kind {
+            match request {
+                Some(request) => self.reopen(*request),
+                None => self.adopt_message(carrier),
+            }
+        }
         changed.into_iter().for_each(|request| self.bind_and_settle(request));
         match &event.kind {
             EventKind::RunStarted(run) => self.start(run),
             EventKind::ExportAnswered(export) => self.take_export(export, event.at),
             EventKind::Ticked => self.handle_timeout(),
-            EventKind::EvidenceLost { what, count } => self.doubts.push(format!("evidence lost: {count} {what}")),
+            EventKind::EvidenceLost { what, count } => *self.lost.entry(what.clone()).or_default() += count,
             EventKind::RunFinished => self.finish(),
             _ => {}
+        }
+    }
+
+    /// Gives a message that does not say whose it is to the request whose trace it carries.
+    fn adopt_message(&mut self, carrier: &Carrier) {
+        let carried: Option<TraceParent> = carrier.traceparent.as_deref().and_then(|text| text.parse().ok());
+        let Some(trace) = carried.map(|parent| parent.trace_id) else { return };
+        if let Some(request) = self.assembly.request_of(trace) {
+            self.ledger.adopt(request, trace);
         }
     }
 
@@ -123,7 +147,10 @@ impl Verifier {
     fn count(&mut self, event: &Event) {
         let requests = &mut self.tally.requests;
         match &event.kind {
-            EventKind::LoadStarted { scheduled, .. } => requests.scheduled = *scheduled,
+            EventKind::LoadStarted { scheduled, .. } => {
+                requests.scheduled = *scheduled;
+                self.load_began = Some(event.at);
+            }
             EventKind::RequestStarted { request, intended } => {
                 requests.sent += 1;
                 requests.late_starts += u64::from(event.at.since(*intended) > self.setup.patience.late_start_after);
@@ -148,15 +175,12 @@ impl Verifier {
         let Some(record) = self.ledger.request(request) else { return };
         let carried = record.messages.iter().filter_map(MessageRecord::traceparent).map(|parent| parent.trace_id);
         let traces: Vec<_> = carried.chain(record.answered_trace()).collect();
-        for trace in traces {
-            for span in self.assembly.bind(trace, request) {
-                self.assign(request, span, MatchedBy::TraceId);
-            }
-        }
+        traces.into_iter().for_each(|trace| self.bind(trace, request));
         self.settle_if_complete(request);
     }
 
     fn take_export(&mut self, export: &Export, received: Timestamp) {
+        self.processes.answered(&export.peer, export.answer);
         if export.answer == ExportAnswer::Unauthenticated {
             let key = self.processes.refusal_of(&export.peer);
             let evidence = format!("export {} of {} was answered UNAUTHENTICATED", export.export, export.peer);
@@ -221,15 +245,28 @@ impl Verifier {
             self.assign_settled(request, span);
             return;
         }
-        let again = self.assembly.spans_of(request).iter().find(|known| known.span.is_again(&span));
-        match again.map(|known| known.span.is_stored()) {
+        let again = self.assembly.spans_of(request).iter().filter(|known| known.span.is_again(&span));
+        let known = again.map(|known| known.span.is_stored()).max();
+        match known {
             Some(true) if span.is_stored() => self.duplicated(Some(request), &span),
             // Refused again, or refused after it was stored: it is known already.
             Some(_) if !span.is_stored() => {}
             _ => {
+                let trace = span.trace_id;
                 self.assembly.assign(request, span, matched_by);
+                self.bind(trace, request);
                 self.settle_if_complete(request);
             }
+        }
+    }
+
+    /// Learns that a trace belongs to a request, and gives it what has waited for that.
+    fn bind(&mut self, trace: TraceId, request: RequestId) {
+        for span in self.assembly.bind(trace, request) {
+            self.assign(request, span, MatchedBy::TraceId);
+        }
+        if self.assembly.request_of(trace) == Some(request) {
+            self.ledger.adopt(request, trace);
         }
     }
 
@@ -242,35 +279,63 @@ impl Verifier {
             self.stray(span);
             return;
         };
-        let owed = tombstone.owed.iter().position(|(role, _)| Some(*role) == span.role);
         if tombstone.spans.contains(&(span.trace_id, span.span_id)) {
             self.duplicated(Some(request), &span);
             return;
         }
+        let place_of = |places: &[Place]| places.iter().position(|place| Some(place.role) == span.role);
         tombstone.spans.push((span.trace_id, span.span_id));
-        match owed {
-            Some(place) => self.came_after_all(request, place, &span),
-            None => self.unexpected(Some(request), Cause::MoreThanFacts, &span),
+        if let Some(place) = place_of(&tombstone.owed) {
+            self.came_after_all(request, place, &span);
+        } else if let Some(place) = place_of(&tombstone.open) {
+            let place = tombstone.open.swap_remove(place);
+            self.tally.spans.expected += 1;
+            self.count_matched(place);
+        } else {
+            let cause = if span.role.is_some() { Cause::MoreThanFacts } else { Cause::NoSuchRole };
+            self.unexpected(Some(request), cause, &span);
         }
     }
 
-    /// A span that had been judged missing came: it was late.
+    /// A span that had been judged missing came: it was late. It is held against the contract all the same.
     fn came_after_all(&mut self, request: RequestId, place: usize, span: &SeenSpan) {
         let Some(tombstone) = self.settled.requests.get_mut(&request) else { return };
-        let (_, owed) = tombstone.owed.swap_remove(place);
+        let place = tombstone.owed.swap_remove(place);
+        let flaw = late_flaw(self.setup.roles.get(place.role), tombstone, span);
+        tombstone.otherwise_complete &= flaw.is_none();
         if tombstone.owed.is_empty() {
             for key in std::mem::take(&mut tombstone.said_missing) {
                 self.findings.retract(&key, request);
             }
+            self.tally.traces.complete += u64::from(tombstone.otherwise_complete);
         }
-        let spans = &mut self.tally.spans;
-        (spans.missing, spans.matched) = (spans.missing.saturating_sub(1), spans.matched + 1);
-        if owed.ledger_row {
-            let per = self.tally.per_mut(owed.per);
-            (per.missing, per.matched) = (per.missing.saturating_sub(1), per.matched + 1);
+        self.tally.spans.missing = self.tally.spans.missing.saturating_sub(1);
+        if place.ledger_row {
+            let per = self.tally.per_mut(place.per);
+            per.missing = per.missing.saturating_sub(1);
         }
+        self.count_matched(place);
         let evidence = format!("span {} came {:.1?} after its end", span.span_id, span.received.since(span.end));
         self.add(FindingCode::SpanLate, Cause::Delayed, Some(request), span, evidence);
+        if let Some((code, cause)) = flaw {
+            let evidence = format!("span {} came after its request was judged", span.span_id);
+            self.add(code, cause, Some(request), span, evidence);
+        }
+    }
+
+    fn count_matched(&mut self, place: Place) {
+        self.tally.spans.matched += 1;
+        if place.ledger_row {
+            self.tally.per_mut(place.per).matched += 1;
+        }
+    }
+
+    /// A message for a request that was settled: what it leads to can still come.
+    fn reopen(&mut self, request: RequestId) {
+        let Some(tombstone) = self.settled.requests.get_mut(&request) else { return };
+        for per in [Per::Message, Per::Delivery] {
+            tombstone.open.extend(self.setup.roles.per(per).map(|role| Place { role, per, ledger_row: true }));
+        }
     }
 
     fn duplicated(&mut self, request: Option<RequestId>, span: &SeenSpan) {
@@ -299,7 +364,8 @@ impl Verifier {
         let old = span.received.since(span.end) > self.setup.patience.remembered_for;
         if old || span.names.is_some_and(was_sent) {
             self.tally.spans.forgotten += 1;
-        } else if span.peer == Peer::Anyone {
+        } else if span.peer == Peer::Anyone || self.load_began.is_none_or(|began| span.end < began) {
+            // Before the first request, a service may well tell of its own start, and of health checks.
             self.tally.spans.foreign += 1;
         } else {
             self.unexpected(None, Cause::NoSuchRequest, &span);
@@ -354,6 +420,10 @@ impl Verifier {
             }
         }
         self.tally.spans.unexpected += matching.surplus.len() as u64;
+        if let Some(record) = self.ledger.request(request) {
+            let again = (0..record.messages.len()).filter(|&message| is_sent_again(record, message));
+            self.tally.messages_sent_again += again.count() as u64;
+        }
     }
 
     /// Lets the time that has passed take effect.
@@ -373,6 +443,7 @@ impl Verifier {
         let ownerless = self.ledger.give_up_ownerless(Some(long_ago));
         ownerless.iter().for_each(|message| self.judge_ownerless(message));
         self.settled.forget(now - remembered_for, &mut self.assembly);
+        self.processes.forget(now - remembered_for.max(missing_after * 2));
     }
 
     /// Judges everything that is left: nothing more will come.
@@ -400,12 +471,27 @@ impl Verifier {
         let of_requests = self.ledger.requests().flat_map(|(_, record)| &record.messages);
         let queued = of_requests.chain(self.ledger.ownerless()).filter(|message| message.end.is_none());
         let queued: Vec<_> = queued.map(|message| message.message.to_string()).collect();
+        let is_awaited = |record: &RequestRecord| {
+            record.accepted() && record.messages.is_empty() && record.refused_sends == 0 && self.promises_messages()
+        };
+        let unsent = self.ledger.requests().filter(|(_, record)| is_awaited(record));
+        let unsent: Vec<_> = unsent.map(|(request, _)| request.to_string()).collect();
         let counts = [
+            Pending {
+                what: "accepted requests to send their message",
+                count: unsent.len(),
+                first: unsent.into_iter().next(),
+            },
             Pending { what: "requests to be answered", count: unanswered.len(), first: unanswered.into_iter().next() },
             Pending { what: "messages to leave their queues", count: queued.len(), first: queued.into_iter().next() },
             Pending { what: "invocations to end", count: self.ledger.running_invocations(), first: None },
         ];
         counts.into_iter().filter(|pending| pending.count > 0).collect()
+    }
+
+    /// Whether an accepted request leads to a message, by the contract.
+    fn promises_messages(&self) -> bool {
+        [Per::Message, Per::Delivery].into_iter().any(|per| self.setup.roles.per(per).next().is_some())
     }
 
     /// How many requests have not been judged yet.
@@ -425,7 +511,8 @@ impl Verifier {
 
     /// Judges the run. Provisional until the last event was handled.
     pub fn judgement(&self) -> Judgement {
-        let mut doubts = self.doubts.clone();
+        let mut doubts: Vec<_> =
+            self.lost.iter().map(|(what, count)| format!("evidence lost: {count} {what}")).collect();
         if !self.setup.started {
             doubts.push("the journal does not tell how the run was set up".to_owned());
         }
@@ -435,7 +522,9 @@ impl Verifier {
         if self.tally.spans.forgotten > 0 {
             doubts.push(format!("{} spans came after their requests were forgotten", self.tally.spans.forgotten));
         }
-        Judgement::new(self.tally.clone(), self.findings.to_vec(), doubts)
+        let mut tally = self.tally.clone();
+        tally.spans.pending = self.assembly.kept() as u64;
+        Judgement::new(tally, self.findings.to_vec(), doubts)
     }
 }
 
@@ -452,9 +541,12 @@ impl Settlement {
     fn new(case: &Case<'_>, findings: &mut Findings) -> Self {
         let matching = Matching::new(case);
         let found = violations(case, &matching);
-        for violation in &found {
-            let example = || example(case, &matching, &found);
-            match &violation.root {
+        let example = || example(case, &matching, &found);
+        // Causes first: what follows from something that nobody found would follow from nothing.
+        let (causes, consequences): (Vec<_>, Vec<_>) = found.iter().partition(|violation| violation.root.is_none());
+        causes.iter().for_each(|violation| findings.add(violation.key(), example));
+        for violation in consequences {
+            match violation.root.as_ref().filter(|root| findings.has(root)) {
                 Some(root) => findings.add_consequence(root.clone(), violation.code, example),
                 None => findings.add(violation.key(), example),
             }
@@ -462,6 +554,26 @@ impl Settlement {
         let flawed = found.iter().any(|violation| violation.code.severity() == Severity::Failure);
         let tombstone = Tombstone::new(case, &matching, &found);
         Self { matching, tombstone, complete: case.record.accepted() && !flawed }
+    }
+}
+
+/// What is wrong with a span that came after its request was judged, as far as is still known.
+fn late_flaw(role: &Role, tombstone: &Tombstone, span: &SeenSpan) -> Option<(FindingCode, Cause)> {
+    let is_known = |parent: SpanId| tombstone.spans.contains(&(span.trace_id, parent));
+    let others_are_there = tombstone.owed.is_empty();
+    if span.kind != role.span.kind {
+        return Some((FindingCode::KindWrong, Cause::Instrumentation));
+    }
+    if !tombstone.traces.is_empty() && !tombstone.traces.contains(&span.trace_id) {
+        return Some((FindingCode::TraceFragmented, Cause::ContextNotExtracted));
+    }
+    match (role.parent, span.parent) {
+        (None, Some(_)) => Some((FindingCode::ParentWrong, Cause::ParentOfRoot)),
+        (Some(_), None) => Some((FindingCode::ParentWrong, Cause::NoParent)),
+        (Some(_), Some(parent)) if others_are_there && !is_known(parent) => {
+            Some((FindingCode::ParentWrong, Cause::UnknownParent))
+        }
+        _ => None,
     }
 }
 
@@ -473,10 +585,15 @@ impl Tombstone {
         traces.extend(case.record.messages.iter().filter_map(MessageRecord::traceparent).map(|parent| parent.trace_id));
         traces.sort_unstable();
         traces.dedup();
-        let owed = matching.missing().map(|(_, slot)| {
-            let per = case.roles.get(slot.role).span.per;
-            (slot.role, Owed { per, ledger_row: slot.fact.is_ledger_row() })
-        });
+        let place = |slot: Slot| {
+            let ledger_row = slot.required && slot.fact.is_ledger_row();
+            Place { role: slot.role, per: case.roles.get(slot.role).span.per, ledger_row }
+        };
+        let open = matching.places().filter(|(slot, taken)| !slot.required && !taken).map(|(slot, _)| place(*slot));
+        let is_flaw = |violation: &Violation| {
+            let missing = [FindingCode::SpanMissing, FindingCode::TraceMissing, FindingCode::ParentLost];
+            violation.code.severity() == Severity::Failure && !missing.contains(&violation.code)
+        };
         let says_missing = |violation: &&Violation| {
             let missing = [FindingCode::SpanMissing, FindingCode::TraceMissing].contains(&violation.code);
             missing && violation.root.is_none()
@@ -484,7 +601,9 @@ impl Tombstone {
         Self {
             traces,
             spans: stored.map(|span| (span.span.trace_id, span.span.span_id)).collect(),
-            owed: owed.collect(),
+            owed: matching.missing().map(|(_, slot)| place(slot)).collect(),
+            open: open.collect(),
+            otherwise_complete: case.record.accepted() && !found.iter().any(is_flaw),
             said_missing: found.iter().filter(says_missing).map(Violation::key).collect(),
         }
     }

@@ -106,6 +106,99 @@ fn accepted_request_whose_message_nobody_saw_lacks_its_message() {
 }
 
 #[test]
+fn accepted_request_that_left_nothing_behind_is_a_missing_trace() {
+    let mut story = Story::begun(2);
+    story.healthy_request(Ids(1));
+    story.start_request(ID);
+    story.answer(ID, 202);
+    let expected = [(FindingCode::TraceMissing, Cause::NothingExported, "trace", 1)];
+    let judgement = assert_findings(&story.ended(), &expected);
+    assert_eq!(judgement.conclusion, Conclusion::Failed);
+}
+
+#[test]
+fn accepted_request_without_its_message_is_waited_for() {
+    let mut story = Story::begun(1);
+    story.start_request(ID);
+    story.answer(ID, 202);
+    let pending =
+        |story: &Story| -> Vec<&str> { story.verifier().pending().iter().map(|pending| pending.what).collect() };
+    assert_eq!(pending(&story), ["accepted requests to send their message"]);
+    story.send(ID, Some(ID.traceparent()));
+    assert_eq!(pending(&story), ["messages to leave their queues"]);
+    story.deliver(ID, 1);
+    assert_eq!(pending(&story), ["messages to leave their queues", "invocations to end"]);
+    story.finish_delivery(ID, 1);
+    story.delete(ID);
+    assert_eq!(pending(&story), [""; 0]);
+}
+
+#[test]
+fn message_that_an_sdk_sends_again_needs_no_second_producer_span() {
+    let mut story = Story::begun(1);
+    story.start_request(ID);
+    story.send(ID, Some(ID.traceparent()));
+    let again = verifier::MessageId::new("again");
+    let carrier = verifier::event::Carrier { traceparent: Some(ID.traceparent()), ..Default::default() };
+    let (queue, request) = ("onboarding".to_owned(), Some(ID.request()));
+    story.tell(EventKind::MessageSent { queue, message: again.clone(), request, carrier });
+    story.answer(ID, 202);
+    story.deliver(ID, 1);
+    story.tell_span(consumer(ID, 1));
+    story.finish_delivery(ID, 1);
+    story.delete(ID);
+    let deliveries = vec![verifier::event::Delivery { message: again.clone(), receive_count: 1 }];
+    let (invocation, cold) = (ID.invocation(2), false);
+    story.tell(EventKind::InvocationStarted { invocation, environment: environment(), cold, deliveries });
+    story.tell_span(consumer(ID, 2));
+    story.finish_delivery(ID, 2);
+    story.tell(EventKind::MessageDeleted { message: again });
+    story.tell_span(server(ID));
+    story.tell_span(producer(ID));
+    let judgement = assert_findings(&story.ended(), &[]);
+    assert_eq!(judgement.conclusion, Conclusion::Passed, "{judgement:#?}");
+}
+
+#[test]
+fn trace_is_learnt_from_a_span_that_names_its_request() {
+    // No echo of the trace id, no request id in the message: the server span alone tells.
+    let mut story = Story::begun(1);
+    story.start_request(ID);
+    let outcome = RequestOutcome::Answered { status: 202, accepted: true, trace_id: None };
+    story.tell(EventKind::RequestFinished { request: ID.request(), intended: START, outcome });
+    let carrier = verifier::event::Carrier { traceparent: Some(ID.traceparent()), ..Default::default() };
+    story.tell(EventKind::MessageSent { queue: "q".to_owned(), message: ID.message(), request: None, carrier });
+    story.deliver(ID, 1);
+    let without_attributes = |(peer, mut span): (Peer, verifier::Span)| {
+        span.attributes.clear();
+        (peer, span)
+    };
+    story.tell_span(without_attributes(consumer(ID, 1)));
+    story.finish_delivery(ID, 1);
+    story.delete(ID);
+    story.tell_span(without_attributes(producer(ID)));
+    story.tell_span(server(ID));
+    let judgement = assert_findings(&story.ended(), &[]);
+    assert_eq!(judgement.conclusion, Conclusion::Passed, "{judgement:#?}");
+}
+
+#[test]
+fn span_of_an_unanswered_request_may_come_long_after_and_need_not() {
+    for comes in [false, true] {
+        let mut story = Story::begun(2);
+        story.healthy_request(Ids(1));
+        story.start_request(ID);
+        let outcome = RequestOutcome::Unanswered { error: "time-out".to_owned() };
+        story.tell(EventKind::RequestFinished { request: ID.request(), intended: START, outcome });
+        story.wait(Duration::from_secs(30));
+        if comes {
+            story.tell_span(server(ID));
+        }
+        assert_findings(&story.ended(), &[]);
+    }
+}
+
+#[test]
 fn message_that_is_never_delivered_lacks_its_consumer_span() {
     let mut story = Story::begun(1);
     story.start_request(ID);
@@ -175,6 +268,7 @@ fn span_of_no_request_is_unexpected_from_the_system_and_foreign_from_others() {
     story.healthy_request(ID);
     let (peer, mut span) = server(Ids(77));
     span.attributes.clear();
+    span.end = story.now();
     story.tell_span((peer, span.clone()));
     span.span_id = span_id(78, 1);
     story.tell_span((Peer::Anyone, span));
@@ -434,6 +528,35 @@ fn refused_exports_are_one_finding_with_the_missing_traces_under_it() {
 }
 
 #[test]
+fn spans_that_wait_behind_a_refused_export_are_its_consequence_and_not_after_one_is_stored() {
+    let waiting = |stored: bool| {
+        let mut story = Story::begun(2);
+        story.ledger_until_delivery(Ids(1));
+        story.tell_span(consumer(Ids(1), 1));
+        story.finish_delivery(Ids(1), 1);
+        story.delete(Ids(1));
+        story.tell_export(server(Ids(1)), ExportAnswer::Unauthenticated);
+        if stored {
+            story.tell_span(server(Ids(1)));
+            story.tell_span(producer(Ids(1)));
+        }
+        story.ledger_until_delivery(ID);
+        story.tell_span(consumer(ID, 1));
+        story.finish_delivery(ID, 1);
+        story.delete(ID);
+        story.ended().judge().findings
+    };
+    let refused = waiting(false);
+    assert_eq!(refused.len(), 1, "{refused:#?}");
+    assert_eq!(refused[0].code, FindingCode::ExportUnauthenticated);
+    assert_eq!(refused[0].consequences.get(&FindingCode::SpanMissing), Some(&4));
+    let codes: Vec<_> = waiting(true).iter().map(|finding| (finding.code, finding.count)).collect();
+    let expected =
+        [(FindingCode::ExportUnauthenticated, 1), (FindingCode::SpanMissing, 1), (FindingCode::SpanMissing, 1)];
+    assert_eq!(codes, expected);
+}
+
+#[test]
 fn span_that_was_refused_and_then_stored_is_not_missing() {
     let mut story = Story::begun(1);
     story.ledger_until_delivery(ID);
@@ -540,6 +663,19 @@ fn span_is_missing_once_its_time_is_over_and_late_if_it_comes_after_all() {
     assert_eq!(missing, 1, "its time was over");
     let judgement = assert_findings(&story, &[(FindingCode::SpanLate, Cause::Delayed, "consumer", 1)]);
     assert_eq!((judgement.tally.spans.missing, judgement.tally.spans.matched), (0, 3));
+    assert_eq!((judgement.tally.traces.complete, judgement.conclusion), (1, Conclusion::Passed));
+
+    let of_a_wrong_kind = story.with_spans(|mut span| {
+        if is("sqs.process")(&span) {
+            span.kind = SpanKind::Internal;
+        }
+        Some(span)
+    });
+    let expected = [
+        (FindingCode::KindWrong, Cause::Instrumentation, "consumer", 1),
+        (FindingCode::SpanLate, Cause::Delayed, "consumer", 1),
+    ];
+    assert_eq!(assert_findings(&of_a_wrong_kind, &expected).tally.traces.complete, 0);
 
     let (missing, story) = late(false, Duration::from_secs(19));
     assert_eq!(missing, 0, "its time was not over yet");
@@ -555,6 +691,23 @@ fn what_comes_beyond_the_horizon_is_counted_and_makes_the_run_inconclusive() {
     let judgement = assert_findings(&story.ended(), &[]);
     assert_eq!(judgement.conclusion, Conclusion::Inconclusive);
     assert_eq!(judgement.tally.spans.forgotten, 1);
+}
+
+#[test]
+fn names_without_end_are_counted_together_beyond_a_number() {
+    let mut story = Story::begun(1);
+    for number in 0..200 {
+        let (peer, mut span) = server(Ids(1_000 + number));
+        span.attributes.clear();
+        span.name = format!("GET /users/{number}");
+        span.end = story.now();
+        story.tell_span((peer, span));
+    }
+    story.healthy_request(ID);
+    let judgement = story.ended().judge();
+    assert_eq!(judgement.findings.len(), 51);
+    assert_eq!(judgement.findings.iter().map(|finding| finding.count).sum::<u64>(), 200);
+    assert_eq!((judgement.findings[0].subject.as_str(), judgement.findings[0].count), ("others", 150));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What must hold of any run.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is how it fails")]
+
 mod story;
 
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! The vocabulary of the verifier's tests: a healthy run of the three-span system, told event by
 //! event, and ways to spoil it.
 
-#![expect(dead_code, reason = "each test binary uses its own part of the vocabulary")]
+#![allow(dead_code, reason = "each test binary uses its own part of the vocabulary")]
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is how it fails")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,12 +20,12 @@ use verifier::{
 };
 
 /// The tag of every story's run.
-pub const TAG: u32 = 0x7f3a_9c2e;
+pub(crate) const TAG: u32 = 0x7f3a_9c2e;
 /// When every story begins.
-pub const START: Timestamp = Timestamp::from_unix_nanos(1_700_000_000_000_000_000);
+pub(crate) const START: Timestamp = Timestamp::from_unix_nanos(1_700_000_000_000_000_000);
 
 /// The contract of the reference system.
-pub fn contract() -> TraceContract {
+pub(crate) fn contract() -> TraceContract {
     let span = |service: &str, name: &str, kind, parent: Option<&str>, per| SpanContract {
         service: service.to_owned(),
         name: name.to_owned(),
@@ -44,69 +45,69 @@ pub fn contract() -> TraceContract {
 
 /// A run, as the events that tell it.
 #[derive(Clone, Debug)]
-pub struct Story {
-    pub events: Vec<Event>,
+pub(crate) struct Story {
+    pub(crate) events: Vec<Event>,
 }
 
 /// The identifiers in the story of one request.
 #[derive(Clone, Copy, Debug)]
-pub struct Ids(pub u32);
+pub(crate) struct Ids(pub(crate) u32);
 
 impl Ids {
-    pub fn request(self) -> RequestId {
+    pub(crate) fn request(self) -> RequestId {
         RequestId::new(TAG, self.0)
     }
 
-    pub fn message(self) -> MessageId {
+    pub(crate) fn message(self) -> MessageId {
         MessageId::new(format!("message-{}", self.0))
     }
 
-    pub fn invocation(self, delivery: u32) -> InvocationId {
+    pub(crate) fn invocation(self, delivery: u32) -> InvocationId {
         InvocationId::new(format!("invocation-{}-{delivery}", self.0))
     }
 
-    pub fn trace(self) -> TraceId {
+    pub(crate) fn trace(self) -> TraceId {
         trace_id(self.0 + 1)
     }
 
-    pub fn server(self) -> SpanId {
+    pub(crate) fn server(self) -> SpanId {
         span_id(self.0, 1)
     }
 
-    pub fn producer(self) -> SpanId {
+    pub(crate) fn producer(self) -> SpanId {
         span_id(self.0, 2)
     }
 
-    pub fn consumer(self, delivery: u32) -> SpanId {
+    pub(crate) fn consumer(self, delivery: u32) -> SpanId {
         span_id(self.0, 2 + delivery)
     }
 
-    pub fn traceparent(self) -> String {
+    pub(crate) fn traceparent(self) -> String {
         format!("00-{}-{}-01", self.trace(), self.producer())
     }
 }
 
-pub fn trace_id(number: u32) -> TraceId {
+pub(crate) fn trace_id(number: u32) -> TraceId {
     format!("{number:032x}").parse().unwrap()
 }
 
-pub fn span_id(request: u32, number: u32) -> SpanId {
+pub(crate) fn span_id(request: u32, number: u32) -> SpanId {
     format!("{:08x}{number:08x}", request + 1).parse().unwrap()
 }
 
-pub fn environment() -> EnvironmentId {
+pub(crate) fn environment() -> EnvironmentId {
     EnvironmentId::new("worker-1")
 }
 
 /// How a story's process ends.
-pub fn end(ordered: bool) -> ProcessEnd {
+pub(crate) fn end(ordered: bool) -> ProcessEnd {
     let output = if ordered { Vec::new() } else { vec!["panicked at main.rs".to_owned()] };
     ProcessEnd { code: Some(1), signal: None, ordered, output }
 }
 
 impl Story {
     /// A run in which that many requests became exactly one trace each.
-    pub fn healthy(requests: u32) -> Self {
+    pub(crate) fn healthy(requests: u32) -> Self {
         let mut story = Self::begun(requests);
         for number in 0..requests {
             story.healthy_request(Ids(number));
@@ -115,7 +116,7 @@ impl Story {
     }
 
     /// A run in which nothing has happened yet.
-    pub fn begun(requests: u32) -> Self {
+    pub(crate) fn begun(requests: u32) -> Self {
         let mut story = Self { events: Vec::new() };
         story.tell(EventKind::RunStarted(Box::new(run_started())));
         let (service, pid) = ("api".to_owned(), 10);
@@ -128,7 +129,7 @@ impl Story {
         story
     }
 
-    pub fn ended(mut self) -> Self {
+    pub(crate) fn ended(mut self) -> Self {
         self.tell(EventKind::EnvironmentEnded { environment: environment(), end: end(true) });
         self.tell(EventKind::ServiceEnded { service: "api".to_owned(), end: end(true) });
         self.tell(EventKind::RunFinished);
@@ -136,7 +137,7 @@ impl Story {
     }
 
     /// One request from its start to the last of its spans.
-    pub fn healthy_request(&mut self, ids: Ids) {
+    pub(crate) fn healthy_request(&mut self, ids: Ids) {
         self.ledger_until_delivery(ids);
         self.tell_span(consumer(ids, 1));
         self.finish_delivery(ids, 1);
@@ -145,25 +146,25 @@ impl Story {
         self.tell_span(producer(ids));
     }
 
-    pub fn ledger_until_delivery(&mut self, ids: Ids) {
+    pub(crate) fn ledger_until_delivery(&mut self, ids: Ids) {
         self.start_request(ids);
         self.send(ids, Some(ids.traceparent()));
         self.answer(ids, 202);
         self.deliver(ids, 1);
     }
 
-    pub fn start_request(&mut self, ids: Ids) {
+    pub(crate) fn start_request(&mut self, ids: Ids) {
         let intended = self.now();
         self.tell(EventKind::RequestStarted { request: ids.request(), intended });
     }
 
-    pub fn send(&mut self, ids: Ids, traceparent: Option<String>) {
+    pub(crate) fn send(&mut self, ids: Ids, traceparent: Option<String>) {
         let carrier = Carrier { traceparent, ..Carrier::default() };
         let (queue, request) = ("onboarding".to_owned(), Some(ids.request()));
         self.tell(EventKind::MessageSent { queue, message: ids.message(), request, carrier });
     }
 
-    pub fn answer(&mut self, ids: Ids, status: u16) {
+    pub(crate) fn answer(&mut self, ids: Ids, status: u16) {
         let accepted = status == 202;
         let trace_id = accepted.then(|| ids.trace());
         let outcome = RequestOutcome::Answered { status, accepted, trace_id };
@@ -171,28 +172,28 @@ impl Story {
         self.tell(EventKind::RequestFinished { request: ids.request(), intended, outcome });
     }
 
-    pub fn deliver(&mut self, ids: Ids, delivery: u32) {
+    pub(crate) fn deliver(&mut self, ids: Ids, delivery: u32) {
         let deliveries = vec![Delivery { message: ids.message(), receive_count: delivery }];
         let (invocation, cold) = (ids.invocation(delivery), false);
         self.tell(EventKind::InvocationStarted { invocation, environment: environment(), cold, deliveries });
     }
 
-    pub fn finish_delivery(&mut self, ids: Ids, delivery: u32) {
+    pub(crate) fn finish_delivery(&mut self, ids: Ids, delivery: u32) {
         let outcome = InvocationOutcome::Succeeded { failed: Vec::new() };
         self.tell(EventKind::InvocationFinished { invocation: ids.invocation(delivery), outcome });
         self.tell(EventKind::EnvironmentFrozen { environment: environment() });
     }
 
-    pub fn delete(&mut self, ids: Ids) {
+    pub(crate) fn delete(&mut self, ids: Ids) {
         self.tell(EventKind::MessageDeleted { message: ids.message() });
     }
 
     /// One span in an export of its own.
-    pub fn tell_span(&mut self, span: (Peer, Span)) {
+    pub(crate) fn tell_span(&mut self, span: (Peer, Span)) {
         self.tell_export(span, ExportAnswer::Stored);
     }
 
-    pub fn tell_export(&mut self, (peer, span): (Peer, Span), answer: ExportAnswer) {
+    pub(crate) fn tell_export(&mut self, (peer, span): (Peer, Span), answer: ExportAnswer) {
         let service = if span.kind == SpanKind::Consumer { "worker" } else { "api" };
         let attributes = vec![Attribute { key: "service.name".to_owned(), value: service.to_owned() }];
         let resource_spans = vec![ResourceSpans { resource: Resource { attributes }, spans: vec![span] }];
@@ -201,16 +202,16 @@ impl Story {
     }
 
     /// Tells the next event, a millisecond after the last.
-    pub fn tell(&mut self, kind: EventKind) {
+    pub(crate) fn tell(&mut self, kind: EventKind) {
         self.events.push(Event { at: self.now(), kind });
     }
 
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.events.last().map_or(START, |event| event.at + Duration::from_millis(1))
     }
 
     /// Lets time pass, with a tick every 100 ms.
-    pub fn wait(&mut self, duration: Duration) {
+    pub(crate) fn wait(&mut self, duration: Duration) {
         let end = self.now() + duration;
         while self.now() < end {
             let at = self.now() + Duration::from_millis(99);
@@ -219,7 +220,7 @@ impl Story {
     }
 
     /// Tells every exported span in another way, or not at all.
-    pub fn with_spans(mut self, mut change: impl FnMut(Span) -> Option<Span>) -> Self {
+    pub(crate) fn with_spans(mut self, mut change: impl FnMut(Span) -> Option<Span>) -> Self {
         for event in &mut self.events {
             if let EventKind::ExportAnswered(export) = &mut event.kind {
                 for batch in &mut export.resource_spans {
@@ -230,10 +231,15 @@ impl Story {
         self
     }
 
-    pub fn judge(&self) -> Judgement {
+    pub(crate) fn judge(&self) -> Judgement {
+        self.verifier().judgement()
+    }
+
+    /// The verifier, after it has been told everything.
+    pub(crate) fn verifier(&self) -> Verifier {
         let mut verifier = Verifier::default();
         self.events.iter().for_each(|event| verifier.handle(event));
-        verifier.judgement()
+        verifier
     }
 }
 
@@ -254,17 +260,17 @@ fn run_started() -> RunStarted {
     }
 }
 
-pub fn server(ids: Ids) -> (Peer, Span) {
+pub(crate) fn server(ids: Ids) -> (Peer, Span) {
     let span = span(ids, ids.server(), None, "POST /onboard", SpanKind::Server);
     (Peer::Service("api".to_owned()), span)
 }
 
-pub fn producer(ids: Ids) -> (Peer, Span) {
+pub(crate) fn producer(ids: Ids) -> (Peer, Span) {
     let span = span(ids, ids.producer(), Some(ids.server()), "sqs.send", SpanKind::Producer);
     (Peer::Service("api".to_owned()), span)
 }
 
-pub fn consumer(ids: Ids, delivery: u32) -> (Peer, Span) {
+pub(crate) fn consumer(ids: Ids, delivery: u32) -> (Peer, Span) {
     let span = span(ids, ids.consumer(delivery), Some(ids.producer()), "sqs.process", SpanKind::Consumer);
     (Peer::Environment(environment()), span)
 }
@@ -287,7 +293,7 @@ fn span(ids: Ids, span_id: SpanId, parent_span_id: Option<SpanId>, name: &str, k
 
 /// What a story should come to: each finding's code, cause, subject and count, and nothing else.
 #[track_caller]
-pub fn assert_findings(story: &Story, expected: &[(FindingCode, Cause, &str, u64)]) -> Judgement {
+pub(crate) fn assert_findings(story: &Story, expected: &[(FindingCode, Cause, &str, u64)]) -> Judgement {
     let judgement = story.judge();
     let found: Vec<_> =
         judgement.findings.iter().map(|found| (found.code, found.cause, found.subject.as_str(), found.count)).collect();
