@@ -1,0 +1,160 @@
+//! One export: from its HTTP request to its answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
+use tonic::codegen::Service;
+use tonic::{Code, Status};
+use verifier::Peer;
+use verifier::event::{Export, ExportAnswer};
+
+use crate::convert;
+use crate::endpoint::{Endpoint, InFlight, MAX_MESSAGE};
+use crate::keys::Unauthorized;
+use crate::observer::{Received, Refusal};
+
+/// The only thing that can be asked for (opentelemetry-proto, `trace_service.proto`).
+const EXPORT_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+/// What precedes a message in a gRPC body: whether it is compressed, and its length (gRPC over HTTP/2,
+/// "Length-Prefixed-Message").
+const PREFIX_LENGTH: usize = 5;
+
+/// Where requests come from.
+pub(crate) struct Origin {
+    pub(crate) endpoint: Endpoint,
+    /// For whom the listener was opened.
+    pub(crate) peer: Peer,
+    pub(crate) from: SocketAddr,
+}
+
+/// Answers one request. Whatever it holds, the answer is one of gRPC.
+pub(crate) async fn answer(origin: Arc<Origin>, request: Request<Incoming>) -> Response<Body> {
+    if request.uri().path() != EXPORT_PATH {
+        let refusal = Refusal::NotTraces { path: request.uri().path().to_owned() };
+        let status = Status::unimplemented(refusal.to_string());
+        origin.refuse(origin.received_now(), refusal);
+        return status.into_http();
+    }
+    Intake::begin(origin).answer(request).await
+}
+
+impl Origin {
+    fn received_now(&self) -> Received {
+        Received { at: Instant::now(), from: self.from }
+    }
+
+    fn refuse(&self, received: Received, refusal: Refusal) {
+        self.endpoint.shared().observer.refused(received, &self.peer, refusal);
+    }
+
+    /// Hands an export to the observer.
+    fn hand_over(&self, received: Received, answer: ExportAnswer, message: ExportTraceServiceRequest) {
+        let shared = self.endpoint.shared();
+        let resource_spans = convert::resource_spans(message);
+        let export = Export { export: shared.number_export(), peer: self.peer.clone(), answer, resource_spans };
+        shared.observer.export(received, export);
+    }
+}
+
+/// An export on its way in.
+struct Intake {
+    origin: Arc<Origin>,
+    /// Whether the observer has been told of it, or is about to be.
+    whole: bool,
+    _in_flight: InFlight,
+}
+
+impl Intake {
+    fn begin(origin: Arc<Origin>) -> Self {
+        let in_flight = origin.endpoint.enter();
+        Self { origin, whole: false, _in_flight: in_flight }
+    }
+
+    /// Reads the whole export before anything else, so that what is cut off or too large is told apart
+    /// from what cannot be read.
+    async fn answer(mut self, request: Request<Incoming>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let body = match Limited::new(body, MAX_MESSAGE + PREFIX_LENGTH).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => return self.too_large(),
+            // The answer to a client that went away is read by nobody.
+            Err(_) => return Status::cancelled(Refusal::CutOff.to_string()).into_http(),
+        };
+        self.whole = true;
+        self.read(Request::from_parts(head, body)).await
+    }
+
+    /// Lets the gRPC library read the message and make the answer.
+    async fn read(self, request: Request<Bytes>) -> Response<Body> {
+        let received = self.origin.received_now();
+        let authorized = self.origin.endpoint.shared().keys.check(request.headers());
+        let recipient = Recipient { origin: Arc::clone(&self.origin), received, authorized };
+        let mut service = TraceServiceServer::new(recipient)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size(MAX_MESSAGE);
+        let Ok(response) = service.call(request.map(Full::new)).await;
+        match Status::from_header_map(response.headers()) {
+            None => response,
+            // The one error that comes from the recipient: the observer has the export.
+            Some(status) if matches!(status.code(), Code::Ok | Code::Unauthenticated) => response,
+            // It was small enough only as long as it was compressed.
+            Some(status) if status.code() == Code::ResourceExhausted => self.too_large(),
+            Some(status) => {
+                self.origin.refuse(received, Refusal::Unreadable { why: status.message().to_owned() });
+                response
+            }
+        }
+    }
+
+    fn too_large(mut self) -> Response<Body> {
+        self.whole = true;
+        let refusal = Refusal::TooLarge { limit: MAX_MESSAGE };
+        let status = Status::resource_exhausted(refusal.to_string());
+        self.origin.refuse(self.origin.received_now(), refusal);
+        status.into_http()
+    }
+}
+
+impl Drop for Intake {
+    /// An export whose connection ends is dropped wherever it stands; that is told here.
+    fn drop(&mut self) {
+        if !self.whole && !std::thread::panicking() {
+            self.origin.refuse(self.origin.received_now(), Refusal::CutOff);
+        }
+    }
+}
+
+/// Takes the one message of a request that the gRPC library has read.
+struct Recipient {
+    origin: Arc<Origin>,
+    received: Received,
+    authorized: Result<(), Unauthorized>,
+}
+
+#[tonic::async_trait]
+impl TraceService for Recipient {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, Status> {
+        let answer = match self.authorized {
+            Ok(()) => ExportAnswer::Stored,
+            Err(_) => ExportAnswer::Unauthenticated,
+        };
+        self.origin.hand_over(self.received, answer, request.into_inner());
+        match self.authorized {
+            Ok(()) => Ok(tonic::Response::new(ExportTraceServiceResponse::default())),
+            Err(why) => Err(Status::unauthenticated(why.to_string())),
+        }
+    }
+}
