@@ -1,3 +1,21 @@
 //! The local cloud: queues that are as strict as SQS, and functions as Lambda runs them.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`queue`] | queues, and the tap that records what passes |
+//! | [`event_source`] | takes messages from a queue to a function |
+//! | [`batch`] | the event that messages become, and what a response says about them |
+//! | `failures` | failures of the harness's own, recorded once each |
+//! | [`function`] | a function: what its environments find when they start |
+//! | [`environment`] | one execution environment from Init to its end |
+//! | [`runtime_api`] | the Runtime API of one environment |
+//! | [`runtime_state`] | what a runtime may ask for, and when |
 
+pub mod batch;
+pub mod environment;
+pub mod event_source;
+mod failures;
+pub mod function;
 pub mod queue;
+pub mod runtime_api;
+pub mod runtime_state;
