@@ -4,12 +4,47 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`cloud`] | the local cloud: queues and functions |
-//! | [`journal`] | the one stream of events that a run is |
+//! | [`cli`], [`commands`], [`error`] | the command line: parsed, done, and what is said when it cannot be |
+//! | [`check`], [`init`] | `harness check` and `harness init` |
+//! | [`contract`], [`manifest`], [`scenario`] | the files that a user writes, read and validated |
+//! | [`correlation`] | where a request's identity can be seen again |
+//! | [`input`] | what is wrong with such a file, as one message |
+//! | [`template`] | strings with placeholders |
+//! | [`run`], [`stage`] | a run from top to bottom, and what it stands on |
+//! | [`folder`], [`interrupt`], [`usage`] | a run's folder, Ctrl-C, what processes use |
 //! | [`load`] | requests on an open-model schedule |
+//! | [`cloud`] | the local cloud: queues and functions |
 //! | [`target`] | what is under test: its processes |
+//! | [`fault`] | what is done to it on purpose |
+//! | [`collect`] | the endpoint's stream as events |
+//! | [`journal`] | the one stream of events that a run is |
+//! | [`mask`] | keeps secrets out of files |
+//! | [`outcome`], [`measure`] | what a run came to: the folds over its events |
+//! | [`report`] | what people and programs read |
 
+pub mod check;
+pub mod cli;
 pub mod cloud;
+pub mod collect;
+pub mod commands;
+pub mod contract;
+pub mod correlation;
+pub mod error;
+pub mod fault;
+pub mod folder;
+pub mod init;
+pub mod input;
+pub mod interrupt;
 pub mod journal;
 pub mod load;
+pub mod manifest;
+pub mod mask;
+pub mod measure;
+pub mod outcome;
+pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod stage;
 pub mod target;
+pub mod template;
+pub mod usage;

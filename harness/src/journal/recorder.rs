@@ -1,4 +1,4 @@
-//! The one stream of events that a run is: everything seen goes through a [`Recorder`].
+//! Where events come in: everything that is seen in a run goes through a [`Recorder`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,6 +42,12 @@ impl Recorder {
         if self.0.events.try_send(Event { at, kind }).is_err() {
             self.0.refused.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Records the end of the run, whatever waits. Nothing is to be recorded after it.
+    pub async fn finish(&self) {
+        // Nobody reads any more only if the reader has panicked, which it tells itself.
+        let _ = self.0.events.send(Event { at: self.now(), kind: EventKind::RunFinished }).await;
     }
 
     /// The present instant of the run's clock.

@@ -1,0 +1,120 @@
+//! The endpoint's stream as events: a listener for each process, so that the sender of an export is known.
+
+use std::net::SocketAddr;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use mock_coralogix::{ApiKeys, Endpoint, EndpointConfig, Observer, Received, Refusal, TlsIdentity};
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use verifier::event::Export;
+use verifier::{EnvironmentId, EventKind, Peer};
+
+use crate::cloud::function::{BoxError, Wired, Wiring};
+use crate::journal::Recorder;
+
+use crate::template::{MissingValue, Template, Values};
+
+/// Records what the endpoint receives, before it is answered.
+struct Witness(Recorder);
+
+impl Observer for Witness {
+    fn export(&self, received: Received, export: Export) {
+        self.0.record_at(self.0.at(received.at), EventKind::ExportAnswered(Box::new(export)));
+    }
+
+    fn refused(&self, _: Received, peer: &Peer, refusal: Refusal) {
+        self.0.record(EventKind::ExportRefused { peer: peer.clone(), why: refusal.to_string() });
+    }
+}
+
+/// The endpoint of a run, with a certificate of its own.
+#[derive(Clone)]
+pub struct Collector {
+    endpoint: Endpoint,
+    recorder: Recorder,
+    listeners: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Keeps a listener open; dropped, it ends, and its address answers no more.
+pub struct Listener {
+    address: SocketAddr,
+    _open: DropGuard,
+}
+
+impl Collector {
+    /// An endpoint that knows one API key.
+    pub fn new(recorder: Recorder, api_key: &str, identity: TlsIdentity) -> Self {
+        let witness = Arc::new(Witness(recorder.clone()));
+        let config = EndpointConfig::tls(ApiKeys::only([api_key]), witness, identity);
+        Self {
+            endpoint: Endpoint::new(config),
+            recorder,
+            listeners: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Opens a listener for one sender.
+    ///
+    /// # Errors
+    /// If no port can be had.
+    pub async fn listen(&self, peer: Peer) -> std::io::Result<Listener> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let stop = self.stop.child_token();
+        let stopped = stop.clone().cancelled_owned();
+        let (endpoint, recorder) = (self.endpoint.clone(), self.recorder.clone());
+        self.listeners.spawn(async move {
+            if let Err(error) = mock_coralogix::serve(listener, endpoint, peer.clone(), stopped).await {
+                let what = format!("listener of the endpoint for {peer}, which has ended: {error}");
+                recorder.record(EventKind::EvidenceLost { what, count: 1 });
+            }
+        });
+        Ok(Listener { address, _open: stop.drop_guard() })
+    }
+
+    /// Ends all listeners and waits until every export that they took is recorded.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.listeners.close();
+        self.listeners.wait().await;
+    }
+}
+
+impl Listener {
+    /// The values of the placeholders that lead to it.
+    pub fn add_to(&self, values: Values) -> Values {
+        let authority = self.address.to_string();
+        values.with("otlp.endpoint", format!("https://{authority}")).with("otlp.authority", authority)
+    }
+}
+
+/// Gives each execution environment of a function a listener of its own.
+pub struct EnvironmentWiring {
+    /// The endpoint.
+    pub collector: Collector,
+    /// The function's environment variables.
+    pub env: Vec<(String, Template)>,
+    /// The values that do not depend on the environment.
+    pub values: Values,
+}
+
+impl Wiring for EnvironmentWiring {
+    fn wire<'a>(&'a self, environment: &'a EnvironmentId) -> BoxFuture<'a, Result<Wired, BoxError>> {
+        Box::pin(async move {
+            let listener = self.collector.listen(Peer::Environment(environment.clone())).await?;
+            let values = listener.add_to(self.values.clone()).with("environment.id", environment.as_str());
+            let env = render_env(&self.env, &values)?;
+            Ok(Wired { env, guard: Box::new(listener) })
+        })
+    }
+}
+
+/// Environment variables with their placeholders filled in.
+pub fn render_env(env: &[(String, Template)], values: &Values) -> Result<Vec<(String, String)>, MissingValue> {
+    env.iter().map(|(name, value)| Ok((name.clone(), value.render(values)?))).collect()
+}

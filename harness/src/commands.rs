@@ -1,0 +1,128 @@
+//! What the commands do, each in a function: from arguments to an exit code.
+
+use std::io::Write as _;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::process::ExitCode;
+
+use tokio::runtime;
+use verifier::Conclusion;
+
+use crate::check;
+use crate::cli::{Check, Cli, Command, Init, Soak, Verify};
+use crate::error::{Error, exit_code};
+use crate::init;
+use crate::interrupt::Interrupts;
+use crate::manifest::Manifest;
+use crate::outcome::{Outcome, replay};
+use crate::report::console;
+use crate::report::live::Live;
+use crate::report::summary::Summary;
+use crate::run::{Finished, Plan, run};
+use crate::scenario::Scenario;
+
+/// The width of text that goes to no terminal.
+const WIDTH_OF_A_FILE: usize = 100;
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// Why it could not be done.
+pub fn execute(cli: Cli) -> Result<ExitCode, Error> {
+    match cli.command {
+        Command::Soak(soak) => execute_soak(soak),
+        Command::Verify(verify) => execute_verify(&verify),
+        Command::Check(check) => execute_check(&check),
+        Command::Init(init) => execute_init(&init),
+    }
+}
+
+fn execute_soak(soak: Soak) -> Result<ExitCode, Error> {
+    let plan = plan(soak)?;
+    log_warnings();
+    let interrupts = Interrupts::listen()?;
+    let mut runtime = runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(workers(plan.scenario.load.rate)).enable_all().build();
+    let runtime = runtime.map_err(|error| Error::setup("no runtime", error))?;
+    let Finished { outcome, folder } = runtime.block_on(run(&plan, Live::default(), &interrupts))?;
+    show(&outcome, Some(folder.path()));
+    let written = Summary::new(&outcome).write(folder.path());
+    match written.map_err(|error| Error::file("the summary cannot be written into", folder.path(), &error)) {
+        // The verdict has been given; it is not taken back because its file is missing.
+        Err(error) if outcome.judgement.conclusion != Conclusion::Passed => {
+            tracing::error!(%error);
+            Ok(exit_code(outcome.judgement.conclusion))
+        }
+        written => written.map(|()| exit_code(outcome.judgement.conclusion)),
+    }
+}
+
+/// Lets the harness's own warnings be seen.
+fn log_warnings() {
+    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN);
+    // Only a process that has one already, such as a test, refuses it.
+    let _ = subscriber.with_target(false).without_time().try_init();
+}
+
+/// How many threads carry a load: one for every 500 requests/s, and no more than there are cores. One
+/// more than is needed costs CPU time that the system may want: they wake each other for every message.
+fn workers(rate: f64) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate is positive, and `as` saturates"
+    )]
+    let wanted = (rate / 500.0).ceil() as usize;
+    wanted.clamp(1, cores)
+}
+
+/// The scenario, with what the command line says otherwise.
+fn plan(soak: Soak) -> Result<Plan, Error> {
+    let mut scenario = Scenario::soak()?;
+    scenario.load.rate = soak.rate.unwrap_or(scenario.load.rate);
+    scenario.load.duration = soak.duration.unwrap_or(scenario.load.duration);
+    scenario.load.validate().map_err(|error| Error::Usage(error.to_string()))?;
+    let manifest = Manifest::read(soak.system.as_deref().unwrap_or(&scenario.system))?;
+    let mut faults = scenario.faults.clone();
+    faults.extend(soak.fault.into_iter().filter(|fault| !scenario.faults.contains(fault)));
+    let seed = soak.seed.or(scenario.seed).unwrap_or_else(rand::random);
+    Ok(Plan { scenario, manifest, out: soak.out, seed, faults })
+}
+
+fn execute_verify(verify: &Verify) -> Result<ExitCode, Error> {
+    let outcome = replay(&verify.paths)?;
+    if verify.json {
+        let json = Summary::new(&outcome).to_json().map_err(|error| Error::Internal(error.to_string()))?;
+        print(&json);
+    } else {
+        show(&outcome, None);
+    }
+    Ok(exit_code(outcome.judgement.conclusion))
+}
+
+fn execute_check(check: &Check) -> Result<ExitCode, Error> {
+    for file in &check.files {
+        let checked = check::check(file)?;
+        print(&format!("{}: {checked}\n", file.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn execute_init(init: &Init) -> Result<ExitCode, Error> {
+    for file in init::init(&init.folder)? {
+        print(&format!("{}\n", file.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(outcome: &Outcome, folder: Option<&Path>) {
+    let width = terminal_size::terminal_size().map_or(WIDTH_OF_A_FILE, |(width, _)| usize::from(width.0));
+    print(&console::render(outcome, folder, width));
+}
+
+/// Writes to standard output; colours only where they are wanted.
+fn print(text: &str) {
+    // Nobody is left to tell when standard output is closed, as by `| head`.
+    let _ = anstream::stdout().write_all(text.as_bytes());
+}

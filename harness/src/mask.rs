@@ -1,0 +1,105 @@
+//! Keeps secrets out of files: an API key that a process prints is no less a secret there.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What stands in a secret's place.
+const MASK: &str = "***";
+
+/// Replaces secrets in what is written. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Mask(Arc<[String]>);
+
+impl fmt::Debug for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mask({} secrets)", self.0.len())
+    }
+}
+
+impl Mask {
+    /// Masks these secrets.
+    pub fn new(secrets: impl IntoIterator<Item = String>) -> Self {
+        Self(secrets.into_iter().filter(|secret| !secret.is_empty()).collect())
+    }
+
+    /// A text without secrets.
+    pub fn text(&self, text: String) -> String {
+        self.0.iter().fold(text, |text, secret| if text.contains(secret) { text.replace(secret, MASK) } else { text })
+    }
+
+    /// Masks a stream of bytes that comes in pieces.
+    pub fn stream(&self) -> MaskedStream {
+        MaskedStream { mask: self.clone(), held: Vec::new() }
+    }
+
+    /// How many of the last bytes may be the beginning of a secret.
+    fn begun(&self, bytes: &[u8]) -> usize {
+        let begins = |secret: &String, length: usize| secret.as_bytes().starts_with(&bytes[bytes.len() - length..]);
+        let longest =
+            |secret: &String| (1..secret.len().min(bytes.len() + 1)).rev().find(|length| begins(secret, *length));
+        self.0.iter().filter_map(longest).max().unwrap_or(0)
+    }
+
+    fn bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
+        self.0.iter().fold(bytes, |bytes, secret| replaced(bytes, secret.as_bytes()))
+    }
+}
+
+/// A stream of bytes without secrets: what may be the beginning of one is held back.
+#[derive(Debug)]
+pub struct MaskedStream {
+    mask: Mask,
+    held: Vec<u8>,
+}
+
+impl MaskedStream {
+    /// Takes bytes in; gives out what is certain to hold no secret.
+    pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.held.extend(bytes);
+        let mut ready = self.mask.bytes(std::mem::take(&mut self.held));
+        self.held = ready.split_off(ready.len() - self.mask.begun(&ready));
+        ready
+    }
+
+    /// The rest, when nothing more comes.
+    pub fn finish(self) -> Vec<u8> {
+        self.held
+    }
+}
+
+fn replaced(bytes: Vec<u8>, secret: &[u8]) -> Vec<u8> {
+    let Some(at) = bytes.windows(secret.len()).position(|part| part == secret) else { return bytes };
+    let rest = replaced(bytes[at + secret.len()..].to_vec(), secret);
+    [&bytes[..at], MASK.as_bytes(), &rest].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mask() -> Mask {
+        Mask::new(["s3cr3t".to_owned(), String::new(), "other".to_owned()])
+    }
+
+    #[test]
+    fn secrets_are_masked_in_text() {
+        assert_eq!(mask().text("s3cr3t and other, s3cr3t".to_owned()), "*** and ***, ***");
+        assert_eq!(mask().text("nothing".to_owned()), "nothing");
+        assert!(!format!("{:?}", mask()).contains("s3cr3t"));
+    }
+
+    #[test]
+    fn secrets_are_masked_wherever_a_stream_is_cut() {
+        let text = b"a s3cr3t, s3s3cr3t, an other s3cr3 othe";
+        for cut in 0..text.len() {
+            for second in cut..text.len() {
+                let mut stream = mask().stream();
+                let mut masked = stream.push(&text[..cut]);
+                masked.extend(stream.push(&text[cut..second]));
+                masked.extend(stream.push(&text[second..]));
+                masked.extend(stream.finish());
+                assert_eq!(String::from_utf8(masked).unwrap(), "a ***, s3***, an *** s3cr3 othe");
+            }
+        }
+    }
+}

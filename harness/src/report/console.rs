@@ -1,0 +1,275 @@
+//! The verdict on the terminal, for people: the verdict first, then the figures, then what was found.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use verifier::finding::{Example, TreeLine};
+use verifier::tally::Equation;
+use verifier::{Conclusion, Finding, Severity};
+
+use crate::measure::Durations;
+use crate::outcome::Outcome;
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GREEN: Style = AnsiColor::Green.on_default().bold();
+const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
+
+/// The least width at which the expected trace stands beside the seen one, and not above it.
+const SIDE_BY_SIDE: usize = 160;
+
+/// What a run came to, as text with colours. `width` is the terminal's, in columns.
+pub fn render(outcome: &Outcome, folder: Option<&Path>, width: usize) -> String {
+    let mut text = String::new();
+    headline(&mut text, outcome);
+    figures(&mut text, outcome);
+    for finding in &outcome.judgement.findings {
+        render_finding(&mut text, finding, width);
+    }
+    broken_books(&mut text, outcome);
+    footer(&mut text, outcome, folder);
+    text
+}
+
+/// Appends a line. Writing to a string cannot fail.
+macro_rules! line {
+    ($text:expr) => { $text.push('\n') };
+    ($text:expr, $($arg:tt)*) => {{ let _ = writeln!($text, $($arg)*); }};
+}
+
+fn headline(text: &mut String, outcome: &Outcome) {
+    let judgement = &outcome.judgement;
+    let traces = judgement.tally.traces;
+    let (style, word) = match judgement.conclusion {
+        Conclusion::Passed => (GREEN, "PASS"),
+        Conclusion::Failed => (RED, "FAIL"),
+        _ => (YELLOW, "INCONCLUSIVE"),
+    };
+    let sentence = match judgement.conclusion {
+        Conclusion::Passed => {
+            format!("each of {} accepted requests became exactly one trace", grouped(traces.expected))
+        }
+        Conclusion::Failed => {
+            let lost = traces.expected - traces.complete;
+            format!("{} of {} traces are not as the contract wants them", grouped(lost), grouped(traces.expected))
+        }
+        Conclusion::NothingVerified => "no request was accepted, so nothing was verified".to_owned(),
+        Conclusion::Inconclusive => "the evidence does not suffice".to_owned(),
+        Conclusion::BooksBroken => "the harness's own books do not balance: a bug of the harness".to_owned(),
+    };
+    line!(text);
+    let early = if outcome.interrupted { " (ended early)" } else { "" };
+    line!(text, "{style}{word}{style:#}  {BOLD}{sentence}{BOLD:#}{early}");
+    for doubt in &judgement.doubts {
+        line!(text, "  {YELLOW}?{YELLOW:#} {doubt}");
+    }
+    line!(text);
+}
+
+fn figures(text: &mut String, outcome: &Outcome) {
+    for (name, figure) in [
+        ("requests", requests(outcome)),
+        ("traces", traces(outcome)),
+        ("spans", spans(outcome)),
+        ("latency", quantiles(&outcome.measurements.latency) + ", from the intended start"),
+        ("lambda", lambda(outcome)),
+        ("used", used(outcome)),
+    ] {
+        line!(text, "  {DIM}{name:<9}{DIM:#} {figure}");
+    }
+    line!(text);
+}
+
+fn requests(outcome: &Outcome) -> String {
+    let requests = outcome.judgement.tally.requests;
+    let achieved = outcome.measurements.achieved_rate().map_or(String::new(), |rate| format!(" at {rate:.2}/s"));
+    let mut figure = format!("{} of {} sent{achieved}", grouped(requests.sent), grouped(requests.scheduled));
+    let _ = write!(figure, ", {} accepted", grouped(requests.accepted));
+    append_unless_zero(&mut figure, requests.refused, "refused");
+    append_unless_zero(&mut figure, requests.unanswered, "without an answer");
+    let _ = write!(figure, ", {} started late", grouped(requests.late_starts));
+    figure
+}
+
+fn traces(outcome: &Outcome) -> String {
+    let tally = &outcome.judgement.tally;
+    let figure = format!("{} of {} complete", grouped(tally.traces.complete), grouped(tally.traces.expected));
+    match tally.loss_bound() {
+        Some(bound) => format!("{figure}; 95 % sure that fewer than {:.3} % are lost", bound * 100.0),
+        None => figure,
+    }
+}
+
+fn spans(outcome: &Outcome) -> String {
+    let spans = outcome.judgement.tally.spans;
+    let mut figure = format!(
+        "{} of {} matched, {} missing",
+        grouped(spans.matched),
+        grouped(spans.expected),
+        grouped(spans.missing)
+    );
+    for (count, what) in [
+        (spans.excused, "excused"),
+        (spans.duplicated, "duplicated"),
+        (spans.unexpected, "unexpected"),
+        (spans.foreign, "foreign"),
+        (spans.forgotten, "too late to judge"),
+        (spans.rejected, "in refused exports"),
+    ] {
+        append_unless_zero(&mut figure, count, what);
+    }
+    figure
+}
+
+fn lambda(outcome: &Outcome) -> String {
+    let measured = &outcome.measurements;
+    let counts = measured.lambda;
+    let init = measured.init.quantile(0.5).map_or(String::new(), |p50| format!(" (init p50 {})", short(p50)));
+    format!(
+        "{} invocations, {} cold starts{init}, {} environments, {} freezes",
+        grouped(counts.invocations),
+        grouped(counts.cold_starts),
+        grouped(counts.environments),
+        grouped(counts.freezes)
+    )
+}
+
+fn used(outcome: &Outcome) -> String {
+    let resources = &outcome.measurements.resources;
+    let most = resources.harness_rss_by_minute.iter().max().copied().unwrap_or(0);
+    let (harness, system) = (resources.harness.cpu.as_secs_f64(), resources.system.cpu.as_secs_f64());
+    format!("{harness:.1} s of CPU by the harness, {system:.1} s by the system; {} MiB by the harness", most >> 20)
+}
+
+fn quantiles(durations: &Durations) -> String {
+    let quantile = |share| durations.quantile(share).map_or("-".to_owned(), short);
+    let max = durations.max().map_or("-".to_owned(), short);
+    format!("p50 {}, p95 {}, p99 {}, max {max}", quantile(0.5), quantile(0.95), quantile(0.99))
+}
+
+fn render_finding(text: &mut String, finding: &Finding, width: usize) {
+    let style = if finding.severity == Severity::Failure { RED } else { YELLOW };
+    let Finding { code, subject, count, cause, .. } = finding;
+    line!(text, "{style}{code}{style:#}  {BOLD}{subject}{BOLD:#}, {}", times(*count));
+    line!(text, "  {cause}");
+    for (code, count) in &finding.consequences {
+        line!(text, "  {DIM}from it follows{DIM:#} {code}, {}", times(*count));
+    }
+    // The one with a trace to show, if there is one.
+    let example = finding.examples.iter().find(|example| !example.seen.is_empty()).or(finding.examples.first());
+    if let Some(example) = example {
+        render_example(text, example, width);
+    }
+    line!(text);
+}
+
+fn render_example(text: &mut String, example: &Example, width: usize) {
+    if let Some(request) = example.request {
+        let trace = example.trace.map_or(String::new(), |trace| format!(" in trace {trace}"));
+        line!(text, "  {DIM}for example{DIM:#} request {request}{trace}");
+    }
+    for evidence in &example.evidence {
+        line!(text, "    {evidence}");
+    }
+    let (expected, seen) = (tree(&example.expected), tree(&example.seen));
+    if expected.is_empty() && seen.is_empty() {
+        return;
+    }
+    let left = expected.iter().map(Drawn::width).max().unwrap_or(0).max("expected".len());
+    let right = seen.iter().map(Drawn::width).max().unwrap_or(0);
+    if width >= SIDE_BY_SIDE && left + right + 8 <= width {
+        beside(text, &expected, &seen, left);
+    } else {
+        below(text, "expected", &expected);
+        below(text, "seen", &seen);
+    }
+}
+
+fn beside(text: &mut String, expected: &[Drawn], seen: &[Drawn], left: usize) {
+    line!(text, "    {DIM}{:left$}    seen{DIM:#}", "expected");
+    for row in 0..expected.len().max(seen.len()) {
+        let (expected, seen) = (expected.get(row), seen.get(row));
+        let padding = left - expected.map_or(0, Drawn::width);
+        let of = |drawn: Option<&Drawn>| drawn.map_or(String::new(), Drawn::render);
+        line!(text, "    {}{:padding$}    {}", of(expected), "", of(seen));
+    }
+}
+
+fn below(text: &mut String, title: &str, lines: &[Drawn]) {
+    line!(text, "    {DIM}{title}{DIM:#}");
+    for drawn in lines {
+        line!(text, "      {}", drawn.render());
+    }
+    if lines.is_empty() {
+        line!(text, "      nothing");
+    }
+}
+
+/// One line of a drawn trace.
+struct Drawn {
+    text: String,
+    note: String,
+}
+
+impl Drawn {
+    fn width(&self) -> usize {
+        self.text.chars().count() + self.note.chars().count()
+    }
+
+    fn render(&self) -> String {
+        format!("{}{RED}{}{RED:#}", self.text, self.note)
+    }
+}
+
+fn tree(lines: &[TreeLine]) -> Vec<Drawn> {
+    let branch = |depth: usize| if depth == 0 { String::new() } else { format!("{}└─ ", "   ".repeat(depth - 1)) };
+    let note = |line: &TreeLine| line.note.as_ref().map_or(String::new(), |note| format!("  ← {note}"));
+    lines.iter().map(|line| Drawn { text: branch(line.depth) + &line.text, note: note(line) }).collect()
+}
+
+fn broken_books(text: &mut String, outcome: &Outcome) {
+    for identity in outcome.judgement.identities.iter().filter(|identity| !identity.balances()) {
+        let Equation { text: what, left, right } = identity;
+        line!(text, "{RED}out of balance{RED:#}  {left} {what}, and {right:?}");
+    }
+}
+
+fn footer(text: &mut String, outcome: &Outcome, folder: Option<&Path>) {
+    let Some(folder) = folder else { return };
+    let folder = folder.display();
+    line!(text, "  {DIM}report{DIM:#}    {folder}");
+    if outcome.judgement.conclusion != Conclusion::Passed {
+        // As it was started, so that the line can be pasted.
+        let program = std::env::args().next().unwrap_or_else(|| "harness".to_owned());
+        line!(text, "  {DIM}reproduce{DIM:#} {program} verify {folder}");
+    }
+}
+
+fn append_unless_zero(figure: &mut String, count: u64, what: &str) {
+    if count > 0 {
+        let _ = write!(figure, ", {} {what}", grouped(count));
+    }
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{} times", grouped(count)) }
+}
+
+/// A number with its thousands apart.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}
+
+/// A duration with as many digits as a person wants.
+fn short(duration: Duration) -> String {
+    match duration.as_secs_f64() * 1_000.0 {
+        ms if ms < 10.0 => format!("{ms:.2} ms"),
+        ms if ms < 1_000.0 => format!("{ms:.0} ms"),
+        ms => format!("{:.1} s", ms / 1_000.0),
+    }
+}

@@ -1,0 +1,11 @@
+//! Reports: they read events and judgements, and decide nothing. One file for each format.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`summary`] | `summary.json`, for programs |
+//! | [`console`] | the verdict on the terminal, for people |
+//! | [`live`] | how a run goes while it goes |
+
+pub mod console;
+pub mod live;
+pub mod summary;
