@@ -25,7 +25,7 @@ behave like SQS, functions as AWS Lambda runs them (cold starts, freezes, kills)
 test as its manifest says. It writes down what happened to every request, message and invocation, and \
 holds every exported span against it. What has no counterpart is a finding.
 
-  harness soak                                100 requests/s for a minute against the reference system
+  harness soak                                100 requests/s for a minute
   harness soak --rate 20 --duration 10s       less of it
   harness soak --fault strip-context          see it fail: the queue drops the trace context
   harness init my-system                      files to start from, for a system of your own
@@ -39,15 +39,19 @@ Exit codes:
     1  internal error of the harness
     2  wrong usage, or an invalid scenario, manifest, contract or journal
     3  could not set up: a build failed, a process died or was not healthy before the load
-    4  nothing was verified
+    4  nothing was verified: no request was accepted, or interrupted before the load
     5  inconclusive: evidence was lost
    10  findings that fail a run
-  130  interrupted before there was a verdict";
+  130  interrupted twice";
 
 /// What can be asked of the harness.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a load against a system and judge every trace
+    ///
+    /// Defaults come from scenarios/soak.toml in the current folder, else from its copy in the harness.
+    /// Ctrl-C ends the load early and gives the verdict on what was done; a second one ends at once.
+    /// The run's folder holds summary.json, the journal, and what every process printed.
     Soak(Soak),
     /// Judge a recorded run again, from its journal
     Verify(Verify),
@@ -58,9 +62,6 @@ pub enum Command {
 }
 
 /// `harness soak`.
-///
-/// Defaults come from scenarios/soak.toml in the current folder, else from its copy in the harness.
-/// Ctrl-C ends the load early and gives the verdict on what was done; a second one ends at once.
 #[derive(Debug, Args)]
 pub struct Soak {
     /// For how long requests are sent, such as 90s or 5m [default: the scenario's, 60s]

@@ -19,13 +19,13 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 
 /// The least width at which the expected trace stands beside the seen one, and not above it.
-const SIDE_BY_SIDE: usize = 160;
+const SIDE_BY_SIDE: usize = 120;
 
 /// What a run came to, as text with colours. `width` is the terminal's, in columns.
 pub fn render(outcome: &Outcome, folder: Option<&Path>, width: usize) -> String {
     let mut text = String::new();
     headline(&mut text, outcome);
-    figures(&mut text, outcome);
+    figures(&mut text, outcome, width);
     for finding in &outcome.judgement.findings {
         render_finding(&mut text, finding, width);
     }
@@ -69,7 +69,7 @@ fn headline(text: &mut String, outcome: &Outcome) {
     line!(text);
 }
 
-fn figures(text: &mut String, outcome: &Outcome) {
+fn figures(text: &mut String, outcome: &Outcome, width: usize) {
     for (name, figure) in [
         ("requests", requests(outcome)),
         ("traces", traces(outcome)),
@@ -78,9 +78,35 @@ fn figures(text: &mut String, outcome: &Outcome) {
         ("lambda", lambda(outcome)),
         ("used", used(outcome)),
     ] {
+        let figure = wrapped(&figure, width.saturating_sub(12)).join("\n            ");
         line!(text, "  {DIM}{name:<9}{DIM:#} {figure}");
     }
     line!(text);
+}
+
+/// A figure in lines of that width, broken where one part ends and the next begins.
+fn wrapped(figure: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts(figure) {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + part.chars().count() <= width => *line += &format!(" {part}"),
+            _ => lines.push(part),
+        }
+    }
+    lines
+}
+
+/// The parts between which a line may break: those that end in a comma or semicolon. Not at every comma:
+/// thousands have one, too.
+fn parts(figure: &str) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for word in figure.split(' ') {
+        match parts.last_mut() {
+            Some(part) if !part.ends_with([',', ';']) => *part += &format!(" {word}"),
+            _ => parts.push(word.to_owned()),
+        }
+    }
+    parts
 }
 
 fn requests(outcome: &Outcome) -> String {
@@ -271,5 +297,29 @@ fn short(duration: Duration) -> String {
         ms if ms < 10.0 => format!("{ms:.2} ms"),
         ms if ms < 1_000.0 => format!("{ms:.0} ms"),
         ms => format!("{:.1} s", ms / 1_000.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_break_between_their_parts() {
+        assert_eq!(wrapped("10 sent, 9 accepted, 1 late", 80), ["10 sent, 9 accepted, 1 late"]);
+        assert_eq!(wrapped("10 sent, 9 accepted, 1 late", 20), ["10 sent, 9 accepted,", "1 late"]);
+        assert_eq!(wrapped("1,000 sent", 3), ["1,000 sent"]);
+    }
+
+    #[test]
+    fn numbers_have_their_thousands_apart() {
+        let grouped: Vec<_> = [0, 999, 1_000, 1_234_567].into_iter().map(grouped).collect();
+        assert_eq!(grouped, ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn durations_have_as_many_digits_as_are_wanted() {
+        let short: Vec<_> = [1_234, 56_789, 4_321_000].into_iter().map(Duration::from_micros).map(short).collect();
+        assert_eq!(short, ["1.23 ms", "57 ms", "4.3 s"]);
     }
 }

@@ -12,6 +12,9 @@ use crate::journal::Progress;
 /// How often a plain line is written.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
+/// From how many columns on there is room for a bar beside the figures.
+const WIDE_ENOUGH_FOR_A_BAR: u16 = 110;
+
 const VERB: Style = AnsiColor::Green.on_default().bold();
 
 /// Writes how a run goes to standard error.
@@ -37,8 +40,10 @@ impl Live {
         if bar.is_hidden() {
             return Showing { bar: None, task: tokio::spawn(write_plainly(scheduled, progress)) };
         }
-        let template = "{prefix:>12.green.bold} [{elapsed_precise}] {bar:24} {pos}/{len} sent{msg}";
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let wide = terminal_size::terminal_size().is_some_and(|(width, _)| width.0 >= WIDE_ENOUGH_FOR_A_BAR);
+        let bar_part = if wide { "{bar:24} " } else { "" };
+        let template = format!("{{prefix:>12.green.bold}} [{{elapsed_precise}}] {bar_part}{{pos}}/{{len}} sent{{msg}}");
+        bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix("Loading");
         self.bar = Some(bar.clone());
         Showing { bar: Some(bar.clone()), task: tokio::spawn(draw(bar, progress)) }
@@ -88,12 +93,7 @@ async fn write_plainly(scheduled: u64, mut progress: watch::Receiver<Progress>) 
 
 fn rest_of_line(now: &Progress) -> String {
     let Progress { complete, cold_starts, cases, .. } = now;
-    format!(
-        ", {} traces complete, {} cold starts, {} findings",
-        grouped(*complete),
-        grouped(*cold_starts),
-        grouped(*cases)
-    )
+    format!(", {} complete, {} cold starts, {} findings", grouped(*complete), grouped(*cold_starts), grouped(*cases))
 }
 
 /// What the run waits for, in a line.

@@ -1,18 +1,20 @@
 //! Traces drawn as trees: the expected one beside the one that was seen.
 
-use crate::check::{Case, Matching, Place, Violation};
+use crate::check::{Case, Matching, Place, Violation, anchor};
 use crate::expect::Fact;
 use crate::finding::{Example, TreeLine};
+use crate::id::TraceId;
 use crate::roles::RoleId;
 
 /// A case of a finding with everything that shows it.
 pub(crate) fn example(case: &Case<'_>, matching: &Matching, violations: &[Violation]) -> Example {
+    let anchor = anchor(case, matching);
     Example {
         request: Some(case.request),
-        trace: crate::check::anchor(case, matching),
+        trace: anchor,
         evidence: violations.iter().map(|violation| format!("{}: {}", violation.code, violation.evidence)).collect(),
         expected: Expected { case, matching, violations }.lines(),
-        seen: Seen { case, violations, drawn: vec![false; case.spans.len()], lines: Vec::new() }.draw(),
+        seen: Seen { case, violations, anchor, drawn: vec![false; case.spans.len()], lines: Vec::new() }.draw(),
     }
 }
 
@@ -69,6 +71,8 @@ fn message_of(fact: Fact) -> Option<usize> {
 struct Seen<'a> {
     case: &'a Case<'a>,
     violations: &'a [Violation],
+    /// The trace that needs no mention.
+    anchor: Option<TraceId>,
     drawn: Vec<bool>,
     lines: Vec<TreeLine>,
 }
@@ -90,8 +94,9 @@ impl Seen<'_> {
             return;
         }
         let span = &self.case.spans[place].span;
-        let text =
-            format!("{} {} ({}) trace {} span {}", span.kind, span.name, span.service, span.trace_id, span.span_id);
+        let other = Some(span.trace_id) != self.anchor;
+        let trace = if other { format!(" in trace {}", span.trace_id) } else { String::new() };
+        let text = format!("{} {} ({}) {}{trace}", span.kind, span.name, span.service, span.span_id);
         let refused = (!span.is_stored()).then(|| "in an export that was refused".to_owned());
         self.lines.push(TreeLine { depth, text, note: note(self.violations, Place::Span(place)).or(refused) });
         for child in 0..self.drawn.len() {
