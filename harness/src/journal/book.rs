@@ -17,7 +17,7 @@ use crate::outcome::{Outcome, Reading};
 const BATCH: usize = 4_096;
 /// How long events may gather. Waking this thread for each of them costs those who record them more
 /// than the folding itself, and nobody needs a verdict sooner.
-const BETWEEN_BATCHES: Duration = Duration::from_millis(5);
+const BETWEEN_BATCHES: Duration = Duration::from_millis(20);
 
 /// How a run goes, for those who wait and those who watch.
 #[derive(Debug, Clone, Default)]
