@@ -8,7 +8,8 @@ use verifier::event::Export;
 
 /// Is told of everything that an endpoint receives, on the thread that handles it.
 ///
-/// It must return soon: until then the sender has no answer.
+/// It must return soon: until then the sender has no answer, and the runtime has a worker less, which
+/// may be the one that drives everybody's timers. One that has to wait uses `block_in_place`.
 pub trait Observer: Send + Sync {
     /// An export was read and is about to be answered with [`Export::answer`].
     ///

@@ -183,7 +183,9 @@ struct Slow {
 impl Observer for Slow {
     fn export(&self, _: Received, _: Export) {
         self.told.send(()).unwrap();
-        self.go_on.lock().unwrap().recv().unwrap();
+        // The worker that is held here may be the one that drives the timers and sockets of all others:
+        // it has to hand that over first, or nobody's time-out passes any more.
+        tokio::task::block_in_place(|| self.go_on.lock().unwrap().recv().unwrap());
     }
 
     fn refused(&self, _: Received, _: &Peer, refusal: Refusal) {
