@@ -66,9 +66,9 @@ struct Tombstone {
     traces: Vec<TraceId>,
     spans: Vec<(TraceId, SpanId)>,
     /// The places of the spans that are missing.
-    owed: Vec<Place>,
+    owed: Vec<SpanPlace>,
     /// The places of spans that could still come, and need not.
-    open: Vec<Place>,
+    open: Vec<SpanPlace>,
     /// The findings that say that spans are missing.
     said_missing: Vec<FindingKey>,
     /// Whether it was accepted, and nothing but what is missing keeps its trace from being complete.
@@ -77,7 +77,7 @@ struct Tombstone {
 
 /// A place for a span, and how it was counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct SpanPlace {
     role: RoleId,
     per: Per,
     ledger_row: bool,
@@ -283,7 +283,7 @@ impl Verifier {
             self.duplicated(Some(request), &span);
             return;
         }
-        let place_of = |places: &[Place]| places.iter().position(|place| Some(place.role) == span.role);
+        let place_of = |places: &[SpanPlace]| places.iter().position(|place| Some(place.role) == span.role);
         tombstone.spans.push((span.trace_id, span.span_id));
         if let Some(place) = place_of(&tombstone.owed) {
             self.came_after_all(request, place, &span);
@@ -323,7 +323,7 @@ impl Verifier {
         }
     }
 
-    fn count_matched(&mut self, place: Place) {
+    fn count_matched(&mut self, place: SpanPlace) {
         self.tally.spans.matched += 1;
         if place.ledger_row {
             self.tally.per_mut(place.per).matched += 1;
@@ -334,7 +334,7 @@ impl Verifier {
     fn reopen(&mut self, request: RequestId) {
         let Some(tombstone) = self.settled.requests.get_mut(&request) else { return };
         for per in [Per::Message, Per::Delivery] {
-            tombstone.open.extend(self.setup.roles.per(per).map(|role| Place { role, per, ledger_row: true }));
+            tombstone.open.extend(self.setup.roles.per(per).map(|role| SpanPlace { role, per, ledger_row: true }));
         }
     }
 
@@ -587,7 +587,7 @@ impl Tombstone {
         traces.dedup();
         let place = |slot: Slot| {
             let ledger_row = slot.required && slot.fact.is_ledger_row();
-            Place { role: slot.role, per: case.roles.get(slot.role).span.per, ledger_row }
+            SpanPlace { role: slot.role, per: case.roles.get(slot.role).span.per, ledger_row }
         };
         let open = matching.places().filter(|(slot, taken)| !slot.required && !taken).map(|(slot, _)| place(*slot));
         let is_flaw = |violation: &Violation| {

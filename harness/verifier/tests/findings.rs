@@ -237,10 +237,7 @@ fn second_span_in_a_role_is_unexpected() {
     story.ledger_until_delivery(ID);
     story.tell_span(consumer(ID, 1));
     story.tell_span(consumer(ID, 2));
-    story.finish_delivery(ID, 1);
-    story.delete(ID);
-    story.tell_span(server(ID));
-    story.tell_span(producer(ID));
+    story.finish_request(ID);
     let judgement =
         assert_findings(&story.ended(), &[(FindingCode::SpanUnexpected, Cause::MoreThanFacts, "consumer", 1)]);
     assert_eq!(judgement.tally.spans.unexpected, 1);
@@ -255,10 +252,7 @@ fn span_without_a_role_is_unexpected() {
     span.name = "tower.request".to_owned();
     story.tell_span((peer, span));
     story.tell_span(consumer(ID, 1));
-    story.finish_delivery(ID, 1);
-    story.delete(ID);
-    story.tell_span(server(ID));
-    story.tell_span(producer(ID));
+    story.finish_request(ID);
     assert_findings(&story.ended(), &[(FindingCode::SpanUnexpected, Cause::NoSuchRole, "api \"tower.request\"", 1)]);
 }
 
@@ -303,10 +297,7 @@ fn unanswered_request_that_was_handled_still_owes_the_rest_of_its_trace() {
         let outcome = RequestOutcome::Unanswered { error: "time-out".to_owned() };
         story.tell(EventKind::RequestFinished { request: ID.request(), intended: START, outcome });
         story.deliver(ID, 1);
-        story.finish_delivery(ID, 1);
-        story.delete(ID);
-        story.tell_span(server(ID));
-        story.tell_span(producer(ID));
+        story.finish_request(ID);
         if consumed {
             story.tell_span(consumer(ID, 1));
         }
@@ -322,10 +313,7 @@ fn same_span_twice_is_a_warning_before_and_after_its_request_settled() {
     story.ledger_until_delivery(ID);
     story.tell_span(consumer(ID, 1));
     story.tell_span(consumer(ID, 1));
-    story.finish_delivery(ID, 1);
-    story.delete(ID);
-    story.tell_span(server(ID));
-    story.tell_span(producer(ID));
+    story.finish_request(ID);
     story.tell_span(consumer(ID, 1));
     let expected = [(FindingCode::SpanDuplicated, Cause::ExporterRetry, "consumer", 2)];
     let judgement = assert_findings(&story.ended(), &expected);
@@ -337,10 +325,7 @@ fn same_span_twice_is_a_warning_before_and_after_its_request_settled() {
 fn duplicate_does_not_hide_a_loss() {
     let mut story = Story::begun(1);
     story.ledger_until_delivery(ID);
-    story.finish_delivery(ID, 1);
-    story.delete(ID);
-    story.tell_span(server(ID));
-    story.tell_span(producer(ID));
+    story.finish_request(ID);
     story.tell_span(producer(ID));
     assert_findings(
         &story.ended(),
@@ -461,10 +446,7 @@ fn carrying(traceparent: Option<String>, stripped: bool, consumer_parent: Option
         span.trace_id = trace_id(999);
     }
     story.tell_span((peer, span));
-    story.finish_delivery(ID, 1);
-    story.delete(ID);
-    story.tell_span(server(ID));
-    story.tell_span(producer(ID));
+    story.finish_request(ID);
     story.ended()
 }
 
@@ -562,10 +544,7 @@ fn span_that_was_refused_and_then_stored_is_not_missing() {
     story.ledger_until_delivery(ID);
     story.tell_export(server(ID), ExportAnswer::Unauthenticated);
     story.tell_span(consumer(ID, 1));
-    story.finish_delivery(ID, 1);
-    story.delete(ID);
-    story.tell_span(server(ID));
-    story.tell_span(producer(ID));
+    story.finish_request(ID);
     let expected = [(FindingCode::ExportUnauthenticated, Cause::KeyRefused, "service api", 1)];
     let judgement = assert_findings(&story.ended(), &expected);
     assert_eq!((judgement.tally.traces.complete, judgement.tally.spans.missing), (1, 0));
@@ -628,10 +607,7 @@ fn consumer_received_after(delay: Duration) -> Story {
     let received = story.now();
     span.end = Timestamp::from_unix_nanos(received.unix_nanos()) - delay;
     story.tell_span((peer, span));
-    story.finish_delivery(ID, 1);
-    story.delete(ID);
-    story.tell_span(server(ID));
-    story.tell_span(producer(ID));
+    story.finish_request(ID);
     story.ended()
 }
 
@@ -648,10 +624,7 @@ fn span_is_missing_once_its_time_is_over_and_late_if_it_comes_after_all() {
     let late = |comes: bool, waits: Duration| {
         let mut story = Story::begun(1);
         story.ledger_until_delivery(ID);
-        story.finish_delivery(ID, 1);
-        story.delete(ID);
-        story.tell_span(server(ID));
-        story.tell_span(producer(ID));
+        story.finish_request(ID);
         story.wait(waits);
         let missing = story.judge().tally.spans.missing;
         if comes {

@@ -140,6 +140,11 @@ impl Story {
     pub(crate) fn healthy_request(&mut self, ids: Ids) {
         self.ledger_until_delivery(ids);
         self.tell_span(consumer(ids, 1));
+        self.finish_request(ids);
+    }
+
+    /// What follows the first delivery's own span: the end of the ledger, and the API's spans.
+    pub(crate) fn finish_request(&mut self, ids: Ids) {
         self.finish_delivery(ids, 1);
         self.delete(ids);
         self.tell_span(server(ids));
