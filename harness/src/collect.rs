@@ -13,6 +13,7 @@ use verifier::event::Export;
 use verifier::{EnvironmentId, EventKind, Peer};
 
 use crate::cloud::function::{BoxError, Wired, Wiring};
+use crate::cloud::network::Network;
 use crate::journal::Recorder;
 
 use crate::template::{MissingValue, Template, Values};
@@ -109,7 +110,7 @@ impl Wiring for EnvironmentWiring {
             let listener = self.collector.listen(Peer::Environment(environment.clone())).await?;
             let values = listener.add_to(self.values.clone()).with("environment.id", environment.as_str());
             let env = render_env(&self.env, &values)?;
-            Ok(Wired { env, guard: Box::new(listener) })
+            Ok(Wired { env, network: Network::default(), guard: Box::new(listener) })
         })
     }
 }

@@ -167,6 +167,7 @@ impl Run<'_> {
             contract: manifest.contract.clone(),
             request_attributes: manifest.correlation.span_attributes.clone(),
             patience: scenario.patience,
+            excused_at_most: None,
         })));
         if faults.contains(&FaultName::WrongKey) {
             recorder.record(EventKind::FaultInjected(Fault::WrongKey));

@@ -15,8 +15,8 @@ use uuid::Uuid;
 use verifier::event::ProcessEnd;
 use verifier::{EventKind, Peer};
 
-use crate::cloud::event_source::{EventSource, EventSourceSpec};
-use crate::cloud::function::{Account, Function, FunctionSpec, INIT_TIMEOUT, Recycling};
+use crate::cloud::event_source::{Behaviour, EventSource, EventSourceSpec};
+use crate::cloud::function::{Account, Function, FunctionSpec, INIT_TIMEOUT, Platform, Recycling};
 use crate::cloud::queue::{self, Correlation, FaultGuard, MessageFault, QueueSettings, Queues, QueuesConfig};
 use crate::collect::{Collector, EnvironmentWiring, Listener, render_env};
 use crate::error::Error;
@@ -28,6 +28,7 @@ use crate::manifest;
 use crate::mask::Mask;
 use crate::report::live::Live;
 use crate::run::Plan;
+use crate::target::freezer::Freezer;
 use crate::target::{ProcessSpec, Service, ServiceSpec, Spawner, build};
 use crate::template::{Template, Values};
 
@@ -288,6 +289,7 @@ impl Builder<'_> {
                 command: command.into_words(),
                 env: with_path(render_env(&env, values)?),
                 log: Some(self.folder.logs().join(format!("{name}.log"))),
+                freezer: Freezer::default(),
             },
             port,
             health: service.health.as_ref().map(|path| path.render(values)).transpose()?,
@@ -312,6 +314,7 @@ impl Builder<'_> {
             batch_size: function.batch_size as usize,
             max_concurrency: function.max_concurrency as usize,
             reports_item_failures: function.report_batch_item_failures,
+            behaviour: Behaviour::default(),
         };
         let runtime = Function::new(spec, self.spawner.clone(), self.recorder.clone(), Arc::new(wiring));
         let source = EventSource::new(runtime, Arc::new(stage.queues.clone()), mapping);
@@ -337,6 +340,8 @@ impl Builder<'_> {
             init_timeout: INIT_TIMEOUT,
             memory_mb: function.memory_mb,
             recycling: mean.map_or(Recycling::Never, |mean| Recycling::Around { mean, seed: self.plan.seed }),
+            platform: Platform::default(),
+            extensions: Vec::new(),
             account: Account {
                 id: ACCOUNT.to_owned(),
                 region: REGION.to_owned(),

@@ -20,8 +20,11 @@ use assert_matches::assert_matches;
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use futures_util::future::BoxFuture;
 use harness::cloud::environment::InitCause;
-use harness::cloud::event_source::{Activity, EventSource, EventSourceSpec, MessageSource};
-use harness::cloud::function::{Account, BoxError, Function, FunctionSpec, INIT_TIMEOUT, Recycling, Wired, Wiring};
+use harness::cloud::event_source::{Activity, Behaviour, EventSource, EventSourceSpec, MessageSource};
+use harness::cloud::function::{
+    Account, BoxError, Function, FunctionSpec, INIT_TIMEOUT, Platform, Recycling, Wired, Wiring,
+};
+use harness::cloud::network::Network;
 use harness::cloud::queue::ReceivedMessage;
 use harness::target::Spawner;
 use lambda_runtime::{LambdaEvent, service_fn};
@@ -229,7 +232,7 @@ impl Wiring for Connections {
         self.connected.fetch_add(1, Ordering::Relaxed);
         let guard = Box::new(Connection(Arc::clone(&self.connected)));
         let env = vec![("ENVIRONMENT".to_owned(), environment.to_string())];
-        Box::pin(async { Ok(Wired { env, guard }) })
+        Box::pin(async { Ok(Wired { env, network: Network::default(), guard }) })
     }
 }
 
@@ -260,6 +263,8 @@ impl Setup {
             init_timeout: INIT_TIMEOUT,
             memory_mb: 512,
             recycling: Recycling::Never,
+            platform: Platform::default(),
+            extensions: Vec::new(),
             account: Account {
                 id: "123456789012".to_owned(),
                 region: "eu-west-1".to_owned(),
@@ -274,6 +279,7 @@ impl Setup {
             batch_size: 1,
             max_concurrency: 1,
             reports_item_failures: true,
+            behaviour: Behaviour::default(),
         };
         Self { spec, mapping, folder }
     }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use assert_matches::assert_matches;
-use harness::target::freezer::NotStopped;
+use harness::target::freezer::{Freezer, NotStopped};
 use harness::target::process::SpawnError;
 use harness::target::service::ServiceError;
 use harness::target::{Process, ProcessSpec, Service, ServiceSpec, Spawner};
@@ -37,6 +37,7 @@ fn shell(script: &str, folder: &Path) -> ProcessSpec {
         directory: folder.to_owned(),
         env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         log: Some(folder.join("log")),
+        freezer: Freezer::default(),
     }
 }
 
@@ -85,7 +86,8 @@ async fn process_inherits_no_environment() {
     let folder = tempfile::tempdir().unwrap();
     let env = vec![("COLOUR".to_owned(), "blue".to_owned())];
     let command = vec!["/usr/bin/env".to_owned()];
-    let spec = ProcessSpec { command, directory: folder.path().to_owned(), env, log: None };
+    let spec =
+        ProcessSpec { command, directory: folder.path().to_owned(), env, log: None, freezer: Freezer::default() };
     let process = spawner().spawn(spec, |_| {}).await.unwrap();
     assert_eq!(process.ended().await.output, ["COLOUR=blue"]);
 }

@@ -122,7 +122,7 @@ pub struct Environment {
     /// How many invocations it is good for, if there is a limit.
     lifetime: Option<u32>,
     /// Last, because its connections are let go after the process.
-    _wired: Wired,
+    wired: Wired,
 }
 
 /// What the environment's owner waits for.
@@ -166,7 +166,7 @@ impl Environment {
         api.freeze(&process);
         let lifetime = function.spec.recycling.lifetime(number).map(Into::into);
         let function = Arc::clone(function);
-        Ok(Self { id, function, process, api, calls, frozen: false, invocations: 0, lifetime, _wired: wired })
+        Ok(Self { id, function, process, api, calls, frozen: false, invocations: 0, lifetime, wired })
     }
 
     /// Its identifier.
@@ -256,7 +256,8 @@ impl Environment {
         self.process.suspend();
         self.process.confirm_suspended().await?;
         self.frozen = true;
-        self.record(EventKind::EnvironmentFrozen { environment: self.id.clone() });
+        let open = self.wired.network.drained().await;
+        self.record(EventKind::EnvironmentFrozen { environment: self.id.clone(), open });
         Ok(())
     }
 

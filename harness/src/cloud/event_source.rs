@@ -54,7 +54,7 @@ impl MessageSource for Queues {
 }
 
 /// How a queue is mapped to a function.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EventSourceSpec {
     /// The queue's name.
     pub queue: String,
@@ -67,6 +67,50 @@ pub struct EventSourceSpec {
     /// Whether a response can report single messages as failed (`ReportBatchItemFailures`). If not,
     /// responses are not looked at.
     pub reports_item_failures: bool,
+    /// How it takes messages to environments.
+    pub behaviour: Behaviour,
+}
+
+/// How a mapping takes messages to environments. The default is the quickest.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Behaviour {
+    /// How long a batch that is not full waits for more (`MaximumBatchingWindowInSeconds`).
+    pub batch_window: Duration,
+    /// Which idle environment is used.
+    pub choice: Choice,
+    /// How concurrency grows; without it, all of it is there at once.
+    pub scaling: Option<Scaling>,
+    /// How long an environment may be idle before it is ended; without it, for ever.
+    pub idle_timeout: Option<Duration>,
+    /// How many environments there may be before invocations are throttled (reserved concurrency).
+    pub reserved_concurrency: Option<u32>,
+}
+
+/// Which idle environment an invocation goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// The one that was used last, as AWS is seen to do.
+    #[default]
+    MostRecentlyUsed,
+    /// The one that has been idle longest: all of them age, and their connections with them.
+    LeastRecentlyUsed,
+    /// Any, drawn from the seed.
+    Random {
+        /// The run's seed.
+        seed: u64,
+    },
+}
+
+/// How concurrency grows while there is a backlog (AWS Lambda developer guide, "Scaling behaviour" of
+/// SQS event source mappings).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scaling {
+    /// How many batches are in the function's hands at the beginning, 5 on AWS.
+    pub start: u32,
+    /// By how many more a minute, 300 on AWS.
+    pub per_minute: u32,
+    /// How many minutes pass in a minute: to see in a short run what takes long.
+    pub time_scale: f64,
 }
 
 /// What a mapping is busy with.

@@ -15,8 +15,11 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 use verifier::EnvironmentId;
+use verifier::event::Cut;
 
+use super::network::Network;
 use crate::journal::Recorder;
+use crate::target::freezer::Freezer;
 use crate::target::{ProcessSpec, Spawner};
 
 /// How long Init may take on demand (AWS Lambda developer guide, "Init phase").
@@ -29,7 +32,7 @@ const WRITTEN_LOGS: u32 = 100;
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// What a function is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FunctionSpec {
     /// Its name in the manifest.
     pub name: String,
@@ -47,10 +50,70 @@ pub struct FunctionSpec {
     pub memory_mb: u32,
     /// How long an environment is used.
     pub recycling: Recycling,
+    /// How the platform treats it.
+    pub platform: Platform,
+    /// Extensions that run as processes of their own beside its runtime.
+    pub extensions: Vec<ExtensionSpec>,
     /// The AWS account and credentials that it sees.
     pub account: Account,
     /// The folder for what its environments print, one file each.
     pub logs: PathBuf,
+}
+
+/// How the platform treats a function's environments. The default is the strictest and needs nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Platform {
+    /// How environments are frozen.
+    pub freezer: Freezer,
+    /// How long the platform takes to get ready before it starts anything; without it, no time at all.
+    pub delay: Option<PlatformDelay>,
+    /// Which environments are killed at a random moment.
+    pub kills: Option<Kills>,
+    /// What happens to the connections of an environment while it is frozen.
+    pub cuts: Option<Cuts>,
+    /// How many environments are kept initialised ahead of their use (provisioned concurrency).
+    pub provisioned: u32,
+}
+
+/// A distribution of what the platform takes before it starts anything: log-normal, seeded for each
+/// environment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PlatformDelay {
+    /// The median.
+    pub median: Duration,
+    /// The standard deviation of the delay's natural logarithm.
+    pub sigma: f64,
+    /// The run's seed.
+    pub seed: u64,
+}
+
+/// Orders to kill environments, each at a random moment of its life, drawn from the seed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Kills {
+    /// The share of environments that are killed, 0 to 1.
+    pub share: f64,
+    /// The run's seed.
+    pub seed: u64,
+}
+
+/// Orders to cut the connections of environments while they are frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cuts {
+    /// How they are cut.
+    pub how: Cut,
+    /// After which invocation of an environment, counted from 1. Every environment's are cut once.
+    pub after: NonZeroU32,
+}
+
+/// An external extension: on AWS, an executable file in `/opt/extensions`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtensionSpec {
+    /// Its name: on AWS, that of its file.
+    pub name: String,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Its own environment variables.
+    pub env: Vec<(String, String)>,
 }
 
 /// The AWS account that a function is made to believe in.
@@ -107,6 +170,8 @@ pub trait Wiring: Send + Sync + 'static {
 pub struct Wired {
     /// Further environment variables; they overrule the function's own.
     pub env: Vec<(String, String)>,
+    /// The way to the endpoint.
+    pub network: Network,
     /// Dropped when the environment's process has ended.
     pub guard: Box<dyn Any + Send + Sync>,
 }
@@ -167,7 +232,13 @@ impl Function {
         // Of variables that are set twice, the last counts.
         let env = unreserved_variables().chain(own).chain(reserved_variables(&self.spec, api)).collect();
         let log = (number <= WRITTEN_LOGS).then(|| self.spec.logs.join(format!("{id}.log")));
-        ProcessSpec { command: self.spec.command.clone(), directory: self.spec.directory.clone(), env, log }
+        ProcessSpec {
+            command: self.spec.command.clone(),
+            directory: self.spec.directory.clone(),
+            env,
+            log,
+            freezer: self.spec.platform.freezer,
+        }
     }
 }
 
@@ -266,7 +337,7 @@ mod tests {
 
     impl Wiring for Unwired {
         fn wire<'a>(&'a self, _: &'a EnvironmentId) -> BoxFuture<'a, Result<Wired, BoxError>> {
-            Box::pin(async { Ok(Wired { env: Vec::new(), guard: Box::new(()) }) })
+            Box::pin(async { Ok(Wired { env: Vec::new(), network: Network::default(), guard: Box::new(()) }) })
         }
     }
 
@@ -284,6 +355,8 @@ mod tests {
             init_timeout: INIT_TIMEOUT,
             memory_mb: 512,
             recycling: Recycling::Never,
+            platform: Platform::default(),
+            extensions: Vec::new(),
             account: Account {
                 id: "123456789012".to_owned(),
                 region: "eu-west-1".to_owned(),
@@ -297,7 +370,7 @@ mod tests {
     fn process(wired: &[(&str, &str)]) -> ProcessSpec {
         let function = Function::new(spec(), Spawner::start(None).unwrap(), Recorder::new().0, Arc::new(Unwired));
         let env = wired.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let wired = Wired { env, guard: Box::new(()) };
+        let wired = Wired { env, network: Network::default(), guard: Box::new(()) };
         function.process(&EnvironmentId::new("worker-1"), 1, SocketAddr::from(([127, 0, 0, 1], 9001)), &wired)
     }
 

@@ -8,6 +8,7 @@
 //! | `failures` | failures of the harness's own, recorded once each |
 //! | [`function`] | a function: what its environments find when they start |
 //! | [`environment`] | one execution environment from Init to its end |
+//! | [`network`] | the way between an environment and the endpoint |
 //! | [`runtime_api`] | the Runtime API of one environment |
 //! | [`runtime_state`] | what a runtime may ask for, and when |
 
@@ -16,6 +17,7 @@ pub mod environment;
 pub mod event_source;
 mod failures;
 pub mod function;
+pub mod network;
 pub mod queue;
 pub mod runtime_api;
 pub mod runtime_state;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
+use super::freezer::Freezer;
 use super::process::ProcessSpec;
 use super::service::printed;
 use super::spawner::Spawner;
@@ -56,7 +57,8 @@ async fn one(
     let words = command.into_words();
     live.say("Building", &format!("{name}: {}", words.join(" ")));
     let log = folder.logs().join(format!("build-{name}.log"));
-    let spec = ProcessSpec { command: words, directory, env: inherited(), log: Some(log) };
+    let freezer = Freezer::default();
+    let spec = ProcessSpec { command: words, directory, env: inherited(), log: Some(log), freezer };
     let failed = |error: &dyn std::fmt::Display| Error::setup(format!("the build of {name} failed"), error);
     let process = spawner.spawn(spec, |_| ()).await.map_err(|error| failed(&error))?;
     loop {

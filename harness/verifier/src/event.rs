@@ -14,7 +14,7 @@ use crate::span::ResourceSpans;
 use crate::time::{Timestamp, nanoseconds};
 
 /// The version of the journal's form. It grows when a reader of the last one could misread the new one.
-pub const JOURNAL_VERSION: u32 = 1;
+pub const JOURNAL_VERSION: u32 = 2;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -154,7 +154,17 @@ pub enum EventKind {
         end: ProcessEnd,
     },
 
-    /// An execution environment was started: the Init phase of a cold start begins.
+    /// What the platform takes to get ready before it starts anything (image pull, micro-VM) was
+    /// waited for. Modelled: it is no part of the Init phase, as on AWS.
+    PlatformDelayed {
+        /// The environment that was then started.
+        environment: EnvironmentId,
+        /// How long that took.
+        #[serde(with = "nanoseconds")]
+        delay: Duration,
+    },
+    /// The process of an execution environment was started: the Init phase of a cold start begins. One
+    /// that was reset is started again, within its next invocation.
     EnvironmentStarted {
         /// The environment.
         environment: EnvironmentId,
@@ -176,10 +186,73 @@ pub enum EventKind {
         /// The environment.
         environment: EnvironmentId,
     },
-    /// All processes of an environment are confirmed to be stopped.
+    /// All processes of an environment are confirmed to be stopped, and what they had sent to the
+    /// endpoint by then has arrived there: an export that comes in after this one and before the next
+    /// [`EventKind::EnvironmentThawed`] cannot be.
     EnvironmentFrozen {
         /// The environment.
         environment: EnvironmentId,
+        /// What was going on between it and the endpoint when it asked for its next invocation.
+        #[serde(default, skip_serializing_if = "OpenExchanges::is_empty")]
+        open: OpenExchanges,
+    },
+    /// The processes of an environment ended, or were ended, and the environment is kept: its next
+    /// invocation begins with an Init phase inside its own time-out.
+    EnvironmentReset {
+        /// The environment.
+        environment: EnvironmentId,
+        /// Why.
+        reason: ResetReason,
+        /// How its runtime ended, and whether the harness had ordered that.
+        end: ProcessEnd,
+    },
+    /// A process of an environment left its process group, so that it cannot be frozen with it. It was
+    /// killed.
+    ProcessEscaped {
+        /// The environment.
+        environment: EnvironmentId,
+        /// The process id.
+        pid: u32,
+        /// The process's name.
+        name: String,
+    },
+    /// An extension registered itself with its environment.
+    ExtensionRegistered {
+        /// The environment.
+        environment: EnvironmentId,
+        /// Its name.
+        extension: String,
+        /// Whether it is a part of the runtime's process, and not one of its own.
+        internal: bool,
+        /// The events that it wants: `INVOKE`, `SHUTDOWN`.
+        events: Vec<String>,
+    },
+    /// An environment was told to shut down: SIGTERM for its runtime, SHUTDOWN for its extensions. None
+    /// without extensions is told anything.
+    EnvironmentStopping {
+        /// The environment.
+        environment: EnvironmentId,
+        /// `SPINDOWN`, `TIMEOUT` or `FAILURE`.
+        reason: String,
+    },
+    /// A runtime or an extension made a call that its API refuses.
+    CallRefused {
+        /// The environment.
+        environment: EnvironmentId,
+        /// Method and path.
+        call: String,
+        /// The HTTP status of the answer.
+        status: u16,
+        /// Its `errorType`.
+        error_type: String,
+    },
+    /// An invocation was refused because the function had no concurrency left. Its messages are tried
+    /// again until their visibility time-out passes.
+    InvocationThrottled {
+        /// The function's name in the manifest.
+        function: String,
+        /// How many records its event had.
+        records: u32,
     },
     /// An environment's process ended.
     EnvironmentEnded {
@@ -250,6 +323,10 @@ pub struct RunStarted {
     pub request_attributes: Vec<String>,
     /// How long things may take.
     pub patience: Patience,
+    /// How many spans may be missing through kills that the scenario orders, and still be excused. If
+    /// left out, any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excused_at_most: Option<u64>,
 }
 
 /// How long things may take before somebody draws a conclusion.
@@ -349,6 +426,40 @@ pub struct Carrier {
     /// The message system attribute `AWSTraceHeader`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xray: Option<String>,
+}
+
+/// What is going on between an environment and the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OpenExchanges {
+    /// Exports that were sent, or on their way, and whose answers had not come back.
+    pub exports: u32,
+    /// Connections that were being set up and had carried no export yet.
+    pub connections: u32,
+}
+
+impl OpenExchanges {
+    /// Whether nothing is going on.
+    pub const fn is_empty(&self) -> bool {
+        self.exports == 0 && self.connections == 0
+    }
+}
+
+/// Why an environment was reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResetReason {
+    /// Its Init phase took too long.
+    InitTimedOut,
+    /// Its runtime ended, or reported an error, before it asked for its first invocation.
+    InitFailed,
+    /// Its invocation took too long.
+    TimedOut,
+    /// Its runtime ended by itself.
+    Exited,
+    /// It used more memory than the function has.
+    OutOfMemory,
+    /// One of its extensions ended or reported an error.
+    ExtensionFailed,
 }
 
 /// One record of an invocation's event.
@@ -466,4 +577,59 @@ pub enum Fault {
     },
     /// Every process was given an API key that the endpoint does not know.
     WrongKey,
+    /// An environment was killed (SIGKILL) at a moment that the scenario chose. Recorded before the kill.
+    EnvironmentKilled {
+        /// The environment.
+        environment: EnvironmentId,
+        /// The invocation that it was in, if it was in any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        invocation: Option<InvocationId>,
+    },
+    /// The queue spoilt the body of a message, so that no handler can read it.
+    BodyCorrupted {
+        /// The message.
+        message: MessageId,
+    },
+    /// The connections between a frozen environment and the endpoint were cut.
+    ConnectionsCut {
+        /// The environment.
+        environment: EnvironmentId,
+        /// How.
+        cut: Cut,
+    },
+}
+
+/// How a connection is cut while the process at its one end is frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cut {
+    /// The endpoint's side closes it: FIN.
+    Fin,
+    /// It is reset: RST.
+    Reset,
+    /// Packets vanish and nobody is told, as when a NAT has forgotten the flow.
+    BlackHole,
+    /// The endpoint's side ends its own direction (FIN) and goes on reading.
+    HalfClose,
+}
+
+impl Cut {
+    /// All ways.
+    pub const ALL: [Self; 4] = [Self::Fin, Self::Reset, Self::BlackHole, Self::HalfClose];
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fin => "fin",
+            Self::Reset => "reset",
+            Self::BlackHole => "black-hole",
+            Self::HalfClose => "half-close",
+        }
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }

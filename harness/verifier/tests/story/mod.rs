@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use verifier::contract::{Per, SpanContract, TraceContract};
 use verifier::event::{
-    Carrier, Delivery, Export, ExportAnswer, InvocationOutcome, JOURNAL_VERSION, Patience, ProcessEnd, RequestOutcome,
-    RunStarted,
+    Carrier, Delivery, Export, ExportAnswer, InvocationOutcome, JOURNAL_VERSION, OpenExchanges, Patience, ProcessEnd,
+    RequestOutcome, RunStarted,
 };
 use verifier::finding::Cause;
 use verifier::span::{Attribute, Resource, ResourceSpans, SpanStatus};
@@ -186,7 +186,7 @@ impl Story {
     pub(crate) fn finish_delivery(&mut self, ids: Ids, delivery: u32) {
         let outcome = InvocationOutcome::Succeeded { failed: Vec::new() };
         self.tell(EventKind::InvocationFinished { invocation: ids.invocation(delivery), outcome });
-        self.tell(EventKind::EnvironmentFrozen { environment: environment() });
+        self.tell(EventKind::EnvironmentFrozen { environment: environment(), open: OpenExchanges::default() });
     }
 
     pub(crate) fn delete(&mut self, ids: Ids) {
@@ -262,6 +262,7 @@ fn run_started() -> RunStarted {
         contract: contract(),
         request_attributes: vec!["customer.id".to_owned()],
         patience: Patience::default(),
+        excused_at_most: None,
     }
 }
 
