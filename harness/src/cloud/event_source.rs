@@ -113,6 +113,11 @@ pub struct Scaling {
     pub time_scale: f64,
 }
 
+impl Scaling {
+    /// As AWS documents it.
+    pub const AWS: Self = Self { start: 5, per_minute: 300, time_scale: 1.0 };
+}
+
 /// What a mapping is busy with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Activity {
