@@ -1,12 +1,15 @@
 //! The command line: what can be asked of the harness, and the text that explains it.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use crate::cloud::function::is_reserved;
 use crate::fault::FaultName;
+use crate::target::freezer::Freezer;
 
 /// Drives a system under load and proves that each request became exactly one trace.
 #[derive(Debug, Parser)]
@@ -28,6 +31,8 @@ holds every exported span against it. What has no counterpart is a finding.
   harness soak                                100 requests/s for a minute
   harness soak --rate 20 --duration 10s       less of it
   harness soak --fault strip-context          see it fail: the queue drops the trace context
+  harness run scenarios/kills.toml            another scenario
+  harness lambda --event e.json -- ./function a function on its own, frozen between invocations
   harness init my-system                      files to start from, for a system of your own
   harness check my-system/system.toml         are they right?
   harness soak --system my-system/system.toml
@@ -52,7 +57,18 @@ pub enum Command {
     /// Defaults come from scenarios/soak.toml in the current folder, else from its copy in the harness.
     /// Ctrl-C ends the load early and gives the verdict on what was done; a second one ends at once.
     /// The run's folder holds summary.json, the journal, and what every process printed.
-    Soak(Soak),
+    Soak(RunOptions),
+    /// Run a scenario: load, cloud and faults as its file says
+    ///
+    /// As soak, with another file. What can stand in one is told in scenarios/soak.toml.
+    Run(Run),
+    /// Make traffic to look at: cold starts take as long as on AWS
+    ///
+    /// Runs scenarios/demo.toml of the current folder, else its copy in the harness. The platform's delay
+    /// before an environment starts (image pull, micro-VM) is modelled, and told apart from real time.
+    Demo(RunOptions),
+    /// Run a function as Lambda does, on its own: invocations, freezes, init and flush times
+    Lambda(Lambda),
     /// Judge a recorded run again, from its journal
     Verify(Verify),
     /// Validate manifests, contracts and scenarios
@@ -61,27 +77,105 @@ pub enum Command {
     Init(Init),
 }
 
-/// `harness soak`.
+/// What a run can be told beside its scenario.
 #[derive(Debug, Args)]
-pub struct Soak {
-    /// For how long requests are sent, such as 90s or 5m [default: the scenario's, 60s]
+pub struct RunOptions {
+    /// For how long requests are sent, such as 90s or 5m [default: the scenario's]
     #[arg(long, value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
-    /// The arrival rate, in requests per second [default: the scenario's, 100]
+    /// The arrival rate, in requests per second [default: the scenario's]
     #[arg(long, value_name = "PER_SECOND")]
     pub rate: Option<f64>,
-    /// The manifest of the system under test [default: the scenario's, system/system.toml]
+    /// The manifest of the system under test [default: the scenario's]
     #[arg(long, value_name = "FILE")]
     pub system: Option<PathBuf>,
     /// The folder for the run's folder
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub out: PathBuf,
-    /// The seed of everything random in the run [default: another one every time]
+    /// The seed of everything random in the run [default: the scenario's, else another one every time]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Do something to the system on purpose, and see it found; can be given several times
     #[arg(long, value_name = "NAME", value_parser = fault_parser())]
     pub fault: Vec<FaultName>,
+}
+
+/// `harness run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The scenario's file
+    #[arg(value_name = "SCENARIO")]
+    pub scenario: PathBuf,
+    /// What it is told beside its scenario.
+    #[command(flatten)]
+    pub options: RunOptions,
+}
+
+/// `harness lambda`.
+#[derive(Debug, Args)]
+#[command(after_help = LAMBDA_EXAMPLES)]
+pub struct Lambda {
+    /// A file with an event as JSON, `-` for standard input; given several times, they take turns
+    #[arg(long, value_name = "FILE", conflicts_with = "queue")]
+    pub event: Vec<PathBuf>,
+    /// Serve a queue of this name, and invoke the function with what is sent to it, until Ctrl-C
+    #[arg(long, value_name = "NAME")]
+    pub queue: Option<String>,
+    /// How many invocations there are [default: one for each event]
+    #[arg(long, value_name = "N", conflicts_with = "queue", value_parser = clap::value_parser!(u32).range(1..))]
+    pub invocations: Option<u32>,
+    /// How many invocations run at the same time, each in an environment of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub concurrency: u32,
+    /// How long an environment stays frozen between two invocations
+    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = humantime::parse_duration)]
+    pub gap: Duration,
+    /// How long an invocation may take
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+    /// Its memory in MiB: an environment that uses more is killed
+    #[arg(long, value_name = "MIB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(128..=10_240))]
+    pub memory: u32,
+    /// How many messages of the queue an invocation gets at most
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10))]
+    pub batch_size: u32,
+    /// After how many invocations an environment is replaced by a new one [default: never]
+    #[arg(long, value_name = "N")]
+    pub recycle_after: Option<NonZeroU32>,
+    /// One environment variable of the function; can be given several times
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    pub variables: Vec<(String, String)>,
+    /// How environments are frozen
+    #[arg(long, value_enum, default_value_t)]
+    pub freezer: Freezer,
+    /// The one-way latency between the function and the OTLP endpoint that it is given
+    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = humantime::parse_duration)]
+    pub latency: Duration,
+    /// Print events as lines of JSON, as they stand in a journal
+    #[arg(long)]
+    pub json: bool,
+    /// The function: the program of its runtime, and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+const LAMBDA_EXAMPLES: &str = "\
+The function finds AWS_LAMBDA_RUNTIME_API and all other variables that Lambda sets, none of yours, and \
+OTEL_EXPORTER_OTLP_ENDPOINT, an OTLP/gRPC endpoint of its own: what it exports is held against its \
+freezes.
+
+Examples:
+  harness lambda --event event.json -- ./bootstrap
+  harness lambda --event event.json --invocations 20 --gap 1s -- ./bootstrap
+  harness lambda --queue jobs -- python3 -m awslambdaric app.handler";
+
+/// `NAME=VALUE`.
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, _)) if is_reserved(name) => Err(format!("Lambda sets {name} itself")),
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
 }
 
 /// `harness verify`.

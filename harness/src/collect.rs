@@ -34,6 +34,7 @@ impl Observer for Witness {
 /// The endpoint of a run, with a certificate of its own.
 #[derive(Clone)]
 pub struct Collector {
+    scheme: &'static str,
     endpoint: Endpoint,
     recorder: Recorder,
     listeners: TaskTracker,
@@ -42,6 +43,7 @@ pub struct Collector {
 
 /// Keeps a listener open; dropped, it ends, and its address answers no more.
 pub struct Listener {
+    scheme: &'static str,
     address: SocketAddr,
     _open: DropGuard,
 }
@@ -50,8 +52,18 @@ impl Collector {
     /// An endpoint that knows one API key.
     pub fn new(recorder: Recorder, api_key: &str, identity: TlsIdentity) -> Self {
         let witness = Arc::new(Witness(recorder.clone()));
-        let config = EndpointConfig::tls(ApiKeys::only([api_key]), witness, identity);
+        Self::with(recorder, EndpointConfig::tls(ApiKeys::only([api_key]), witness, identity))
+    }
+
+    /// An endpoint without TLS that knows any API key.
+    pub fn plaintext(recorder: Recorder) -> Self {
+        let witness = Arc::new(Witness(recorder.clone()));
+        Self::with(recorder, EndpointConfig::plaintext(ApiKeys::Any, witness))
+    }
+
+    fn with(recorder: Recorder, config: EndpointConfig) -> Self {
         Self {
+            scheme: if config.tls.is_some() { "https" } else { "http" },
             endpoint: Endpoint::new(config),
             recorder,
             listeners: TaskTracker::new(),
@@ -75,7 +87,7 @@ impl Collector {
                 recorder.record(EventKind::EvidenceLost { what, count: 1 });
             }
         });
-        Ok(Listener { address, _open: stop.drop_guard() })
+        Ok(Listener { scheme: self.scheme, address, _open: stop.drop_guard() })
     }
 
     /// Ends all listeners and waits until every export that they took is recorded.
@@ -90,7 +102,7 @@ impl Listener {
     /// The values of the placeholders that lead to it.
     pub fn add_to(&self, values: Values) -> Values {
         let authority = self.address.to_string();
-        values.with("otlp.endpoint", format!("https://{authority}")).with("otlp.authority", authority)
+        values.with("otlp.endpoint", format!("{}://{authority}", self.scheme)).with("otlp.authority", authority)
     }
 }
 

@@ -9,10 +9,11 @@ use tokio::runtime;
 use verifier::Conclusion;
 
 use crate::check;
-use crate::cli::{Check, Cli, Command, Init, Soak, Verify};
+use crate::cli::{Check, Cli, Command, Init, Lambda, Run, RunOptions, Verify};
 use crate::error::{Error, exit_code};
 use crate::init;
 use crate::interrupt::Interrupts;
+use crate::lambda;
 use crate::manifest::Manifest;
 use crate::outcome::{Outcome, replay};
 use crate::report::console;
@@ -30,15 +31,18 @@ const WIDTH_OF_A_FILE: usize = 100;
 /// Why it could not be done.
 pub fn execute(cli: Cli) -> Result<ExitCode, Error> {
     match cli.command {
-        Command::Soak(soak) => execute_soak(soak),
+        Command::Soak(options) => execute_run(Scenario::soak()?, options),
+        Command::Run(Run { scenario, options }) => execute_run(Scenario::read(&scenario)?, options),
+        Command::Demo(options) => execute_run(Scenario::demo()?, options),
+        Command::Lambda(options) => execute_lambda(&options),
         Command::Verify(verify) => execute_verify(&verify),
         Command::Check(check) => execute_check(&check),
         Command::Init(init) => execute_init(&init),
     }
 }
 
-fn execute_soak(soak: Soak) -> Result<ExitCode, Error> {
-    let plan = plan(soak)?;
+fn execute_run(scenario: Scenario, options: RunOptions) -> Result<ExitCode, Error> {
+    let plan = plan(scenario, options)?;
     log_warnings();
     let interrupts = Interrupts::listen()?;
     let mut runtime = runtime::Builder::new_multi_thread();
@@ -78,16 +82,25 @@ fn workers(rate: f64) -> usize {
 }
 
 /// The scenario, with what the command line says otherwise.
-fn plan(soak: Soak) -> Result<Plan, Error> {
-    let mut scenario = Scenario::soak()?;
-    scenario.load.rate = soak.rate.unwrap_or(scenario.load.rate);
-    scenario.load.duration = soak.duration.unwrap_or(scenario.load.duration);
+fn plan(mut scenario: Scenario, options: RunOptions) -> Result<Plan, Error> {
+    scenario.load.rate = options.rate.unwrap_or(scenario.load.rate);
+    scenario.load.duration = options.duration.unwrap_or(scenario.load.duration);
     scenario.load.validate().map_err(|error| Error::Usage(error.to_string()))?;
-    let manifest = Manifest::read(soak.system.as_deref().unwrap_or(&scenario.system))?;
+    let manifest = Manifest::read(options.system.as_deref().unwrap_or(&scenario.system))?;
     let mut faults = scenario.faults.clone();
-    faults.extend(soak.fault.into_iter().filter(|fault| !scenario.faults.contains(fault)));
-    let seed = soak.seed.or(scenario.seed).unwrap_or_else(rand::random);
-    Ok(Plan { scenario, manifest, out: soak.out, seed, faults })
+    faults.extend(options.fault.into_iter().filter(|fault| !scenario.faults.contains(fault)));
+    let seed = options.seed.or(scenario.seed).unwrap_or_else(rand::random);
+    Ok(Plan { scenario, manifest, out: options.out, seed, faults })
+}
+
+/// Exits with 0 if every invocation ended well and nothing was late, open or refused.
+fn execute_lambda(options: &Lambda) -> Result<ExitCode, Error> {
+    log_warnings();
+    let interrupts = Interrupts::listen()?;
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| Error::setup("no runtime", error))?;
+    let session = runtime.block_on(lambda::run(options, &Live::default(), &interrupts))?;
+    Ok(if session.is_clean() { ExitCode::SUCCESS } else { exit_code(Conclusion::Failed) })
 }
 
 fn execute_verify(verify: &Verify) -> Result<ExitCode, Error> {

@@ -12,6 +12,7 @@
 //! | [`template`] | strings with placeholders |
 //! | [`run`], [`stage`] | a run from top to bottom, and what it stands on |
 //! | [`folder`], [`interrupt`], [`usage`] | a run's folder, Ctrl-C, what processes use |
+//! | [`lambda`] | `harness lambda`: a function on its own |
 //! | [`load`] | requests on an open-model schedule |
 //! | [`cloud`] | the local cloud: queues and functions |
 //! | [`target`] | what is under test: its processes |
@@ -36,6 +37,7 @@ pub mod init;
 pub mod input;
 pub mod interrupt;
 pub mod journal;
+pub mod lambda;
 pub mod load;
 pub mod manifest;
 pub mod mask;

@@ -23,7 +23,8 @@ impl Default for Durations {
 }
 
 impl Durations {
-    fn record(&mut self, duration: Duration) {
+    /// Takes one more.
+    pub(crate) fn record(&mut self, duration: Duration) {
         self.0.saturating_record(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }
 

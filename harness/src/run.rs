@@ -167,7 +167,7 @@ impl Run<'_> {
             contract: manifest.contract.clone(),
             request_attributes: manifest.correlation.span_attributes.clone(),
             patience: scenario.patience,
-            excused_at_most: None,
+            excused_at_most: scenario.excused_at_most,
         })));
         if faults.contains(&FaultName::WrongKey) {
             recorder.record(EventKind::FaultInjected(Fault::WrongKey));

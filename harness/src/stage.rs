@@ -15,8 +15,10 @@ use uuid::Uuid;
 use verifier::event::ProcessEnd;
 use verifier::{EventKind, Peer};
 
-use crate::cloud::event_source::{Behaviour, EventSource, EventSourceSpec};
-use crate::cloud::function::{Account, Function, FunctionSpec, INIT_TIMEOUT, Platform, Recycling};
+use crate::cloud::event_source::{Behaviour, Choice, EventSource, EventSourceSpec};
+use crate::cloud::function::{
+    Account, ExtensionSpec, Function, FunctionSpec, INIT_TIMEOUT, Kills, Platform, PlatformDelay, Recycling,
+};
 use crate::cloud::queue::{self, Correlation, FaultGuard, MessageFault, QueueSettings, Queues, QueuesConfig};
 use crate::collect::{Collector, EnvironmentWiring, Listener, render_env};
 use crate::error::Error;
@@ -28,16 +30,22 @@ use crate::manifest;
 use crate::mask::Mask;
 use crate::report::live::Live;
 use crate::run::Plan;
+use crate::scenario::EnvironmentChoice;
 use crate::target::freezer::Freezer;
 use crate::target::{ProcessSpec, Service, ServiceSpec, Spawner, build};
-use crate::template::{Template, Values};
+use crate::template::{MissingValue, Template, Values};
 
 /// The account and region that a system is made to believe in.
-const ACCOUNT: &str = "123456789012";
-const REGION: &str = "us-east-1";
-const ACCESS_KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
+pub(crate) const ACCOUNT: &str = "123456789012";
+/// See [`ACCOUNT`].
+pub(crate) const REGION: &str = "us-east-1";
+/// See [`ACCOUNT`].
+pub(crate) const ACCESS_KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
 /// How long a service may take to be healthy.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(30);
+/// The spread of the platform's delay: with it, one environment in twenty takes longer than 2.3 times
+/// the median, which is about what is told of cold starts on AWS.
+const PLATFORM_DELAY_SIGMA: f64 = 0.5;
 /// How long the invocations that the drain has not waited for may still take.
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -278,7 +286,7 @@ impl Builder<'_> {
         service: &manifest::Service,
         port: u16,
         values: &Values,
-    ) -> Result<ServiceSpec, crate::template::MissingValue> {
+    ) -> Result<ServiceSpec, MissingValue> {
         let manifest = &self.plan.manifest;
         let command = manifest.command_line(&service.command, values)?;
         let env: Vec<_> = manifest.service_env(service).into_iter().collect();
@@ -314,7 +322,7 @@ impl Builder<'_> {
             batch_size: function.batch_size as usize,
             max_concurrency: function.max_concurrency as usize,
             reports_item_failures: function.report_batch_item_failures,
-            behaviour: Behaviour::default(),
+            behaviour: self.behaviour(function),
         };
         let runtime = Function::new(spec, self.spawner.clone(), self.recorder.clone(), Arc::new(wiring));
         let source = EventSource::new(runtime, Arc::new(stage.queues.clone()), mapping);
@@ -327,7 +335,7 @@ impl Builder<'_> {
         name: &str,
         function: &manifest::Function,
         values: &Values,
-    ) -> Result<FunctionSpec, crate::template::MissingValue> {
+    ) -> Result<FunctionSpec, MissingValue> {
         let command = self.plan.manifest.command_line(&function.command, values)?;
         let mean = self.plan.scenario.lambda.recycle_after.and_then(NonZeroU32::new);
         Ok(FunctionSpec {
@@ -340,8 +348,8 @@ impl Builder<'_> {
             init_timeout: INIT_TIMEOUT,
             memory_mb: function.memory_mb,
             recycling: mean.map_or(Recycling::Never, |mean| Recycling::Around { mean, seed: self.plan.seed }),
-            platform: Platform::default(),
-            extensions: Vec::new(),
+            platform: self.platform(function),
+            extensions: self.extensions(function, values)?,
             account: Account {
                 id: ACCOUNT.to_owned(),
                 region: REGION.to_owned(),
@@ -350,6 +358,44 @@ impl Builder<'_> {
             },
             logs: self.folder.logs(),
         })
+    }
+}
+
+/// How the scenario wants functions to be treated.
+impl Builder<'_> {
+    fn behaviour(&self, function: &manifest::Function) -> Behaviour {
+        let lambda = &self.plan.scenario.lambda;
+        Behaviour {
+            batch_window: function.batch_window,
+            choice: match lambda.choice {
+                EnvironmentChoice::MostRecentlyUsed => Choice::MostRecentlyUsed,
+                EnvironmentChoice::LeastRecentlyUsed => Choice::LeastRecentlyUsed,
+                EnvironmentChoice::Random => Choice::Random { seed: self.plan.seed },
+            },
+            scaling: lambda.scaling,
+            idle_timeout: lambda.idle_timeout,
+            reserved_concurrency: function.reserved_concurrency,
+        }
+    }
+
+    fn platform(&self, function: &manifest::Function) -> Platform {
+        let (lambda, seed) = (&self.plan.scenario.lambda, self.plan.seed);
+        Platform {
+            freezer: lambda.freezer,
+            delay: lambda.platform_delay.map(|median| PlatformDelay { median, sigma: PLATFORM_DELAY_SIGMA, seed }),
+            kills: (lambda.kill > 0.0).then_some(Kills { share: lambda.kill, seed }),
+            cuts: self.plan.scenario.network.cut,
+            provisioned: function.provisioned_concurrency,
+        }
+    }
+
+    fn extensions(&self, function: &manifest::Function, values: &Values) -> Result<Vec<ExtensionSpec>, MissingValue> {
+        let extension = |(name, extension): (&String, &manifest::Extension)| {
+            let command = self.plan.manifest.command_line(&extension.command, values)?.into_words();
+            let env: Vec<_> = extension.env.clone().into_iter().collect();
+            Ok(ExtensionSpec { name: name.clone(), command, env: render_env(&env, values)? })
+        };
+        function.extensions.iter().map(extension).collect()
     }
 }
 

@@ -17,4 +17,4 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-pub use model::{CommandLine, Correlation, Function, Manifest, Queue, Request, Service};
+pub use model::{CommandLine, Correlation, Extension, Function, Manifest, Queue, Request, Service};

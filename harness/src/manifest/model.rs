@@ -79,12 +79,32 @@ pub struct Function {
     pub memory_mb: u32,
     /// How many messages an invocation gets at most (`BatchSize`). Default: 10.
     pub batch_size: u32,
+    /// How long a batch that is not full waits for more (`MaximumBatchingWindowInSeconds`). Default: 0 s.
+    pub batch_window: Duration,
     /// How many environments there may be at the same time (`MaximumConcurrency`). Default: 10.
     pub max_concurrency: u32,
+    /// How many invocations run at the same time before others are throttled
+    /// (`ReservedConcurrentExecutions`). Without it, none is.
+    pub reserved_concurrency: Option<u32>,
+    /// How many environments are kept initialised ahead of their use
+    /// (`ProvisionedConcurrentExecutions`). Default: none.
+    pub provisioned_concurrency: u32,
     /// Whether its responses name the messages that failed (`FunctionResponseTypes` with
     /// `ReportBatchItemFailures`). Default: no, and responses are not looked at.
     pub report_batch_item_failures: bool,
     /// Its own environment variables; none that Lambda reserves.
+    pub env: BTreeMap<String, Template>,
+    /// Its external extensions, by their names.
+    pub extensions: BTreeMap<String, Extension>,
+}
+
+/// An external extension of a function (`[function.NAME.extension.NAME]`): a process beside the
+/// runtime's in each execution environment. On AWS, a file in `/opt/extensions`.
+#[derive(Debug, Clone)]
+pub struct Extension {
+    /// What starts it.
+    pub command: Vec<Template>,
+    /// Its own environment variables, beside the function's; none that Lambda reserves.
     pub env: BTreeMap<String, Template>,
 }
 

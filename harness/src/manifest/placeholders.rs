@@ -15,6 +15,9 @@ const OF_THE_RUN: &[&str] = &[
     "sqs.endpoint",
 ];
 
+/// Those of them that differ from one sender of telemetry to the next.
+const OF_A_SENDER: &[&str] = &["otlp.authority", "otlp.endpoint"];
+
 /// A place in a manifest, which decides what is known there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
@@ -24,6 +27,9 @@ pub(super) enum Place {
     Service,
     /// A function.
     Function,
+    /// An extension of a function: it gets the function's variables with all that they hold, and what
+    /// it has of its own is the same in every environment.
+    Extension,
     /// `[env]`, which every process gets.
     Env,
     /// `[request]`.
@@ -37,6 +43,7 @@ impl Place {
             Self::Build => "in a build command",
             Self::Service => "in a service",
             Self::Function => "in a function",
+            Self::Extension => "in an extension",
             Self::Env => "in [env]",
             Self::Request => "in [request]",
         }
@@ -54,12 +61,16 @@ impl Place {
 
     /// Those whose names the manifest has no say in.
     fn fixed(self) -> impl Iterator<Item = &'static str> {
-        let of_the_run = OF_THE_RUN.iter().filter(move |name| self != Self::Build || name.starts_with("cargo."));
+        let of_the_run = OF_THE_RUN.iter().filter(move |name| match self {
+            Self::Build => name.starts_with("cargo."),
+            Self::Extension => !OF_A_SENDER.contains(name),
+            _ => true,
+        });
         let own = match self {
             Self::Service => Some("service.port"),
             Self::Function => Some("environment.id"),
             Self::Request => Some("request.id"),
-            Self::Build | Self::Env => None,
+            Self::Build | Self::Env | Self::Extension => None,
         };
         of_the_run.copied().chain(own)
     }

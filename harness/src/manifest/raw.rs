@@ -57,9 +57,22 @@ pub(super) struct RawFunction {
     pub(super) timeout: Option<Spanned<RawDuration>>,
     pub(super) memory_mb: Option<Spanned<i64>>,
     pub(super) batch_size: Option<Spanned<i64>>,
+    pub(super) batch_window: Option<Spanned<RawDuration>>,
     pub(super) max_concurrency: Option<Spanned<i64>>,
+    pub(super) reserved_concurrency: Option<Spanned<i64>>,
+    pub(super) provisioned_concurrency: Option<Spanned<i64>>,
     #[serde(default)]
     pub(super) report_batch_item_failures: bool,
+    #[serde(default)]
+    pub(super) env: Named<Text>,
+    #[serde(default)]
+    pub(super) extension: Named<RawExtension>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawExtension {
+    pub(super) command: Spanned<Vec<Text>>,
     #[serde(default)]
     pub(super) env: Named<Text>,
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 use toml::Spanned;
 
-use super::model::{Correlation, Function, Manifest, Queue, Request, Service};
+use super::model::{Correlation, Extension, Function, Manifest, Queue, Request, Service};
 use super::placeholders::Place;
 use super::raw::{
-    Named, RawCorrelation, RawDuration, RawFunction, RawManifest, RawQueue, RawRequest, RawService, Text,
+    Named, RawCorrelation, RawDuration, RawExtension, RawFunction, RawManifest, RawQueue, RawRequest, RawService, Text,
 };
 use crate::cloud::function::{RESERVED_VARIABLES, is_reserved};
 use crate::correlation::is_json_pointer;
@@ -32,8 +32,14 @@ const VISIBILITY_TIMEOUT: RangeInclusive<u64> = 0..=43_200;
 const MAX_RECEIVE_COUNT: RangeInclusive<u32> = 1..=1_000;
 /// Lambda `MemorySize`, in MiB.
 const MEMORY_MB: RangeInclusive<u32> = 128..=10_240;
-/// `BatchSize` of an event source mapping; AWS allows more only with a batching window of a second.
-const BATCH_SIZE: RangeInclusive<u32> = 1..=10;
+/// `BatchSize` of an event source mapping of a standard queue.
+const BATCH_SIZE: RangeInclusive<u32> = 1..=10_000;
+/// The largest `BatchSize` that needs no `MaximumBatchingWindowInSeconds` of a second or more.
+const BATCH_SIZE_WITHOUT_WINDOW: u32 = 10;
+/// `MaximumBatchingWindowInSeconds`.
+const BATCH_WINDOW: RangeInclusive<u64> = 0..=300;
+/// External and internal extensions of a function together (Lambda quotas: 10).
+const EXTENSIONS: usize = 10;
 /// `MaximumConcurrency` ends at 1,000; AWS starts it at 2, and reserved concurrency allows 1.
 const MAX_CONCURRENCY: RangeInclusive<u32> = 1..=1_000;
 
@@ -128,16 +134,62 @@ impl Reader<'_> {
         let timeout = Duration::from_secs(self.seconds(raw.timeout.as_ref(), 3, FUNCTION_TIMEOUT, "a timeout")?);
         let place = raw.timeout.as_ref().map_or(raw.queue.span(), Spanned::span);
         self.function_fits_queue(timeout, queue, place)?;
+        let (batch_size, batch_window) = self.batching(raw.batch_size.as_ref(), raw.batch_window.as_ref())?;
+        let max_concurrency = self.number(raw.max_concurrency.as_ref(), 10, MAX_CONCURRENCY, "a concurrency")?;
+        let reserved = raw.reserved_concurrency.as_ref();
         Ok(Function {
             build: raw.build.map(|build| self.command(build, Place::Build)).transpose()?,
             command: self.command(raw.command, Place::Function)?,
             queue: raw.queue.into_inner(),
             timeout,
             memory_mb: self.number(raw.memory_mb.as_ref(), 128, MEMORY_MB, "the memory in MiB")?,
-            batch_size: self.number(raw.batch_size.as_ref(), 10, BATCH_SIZE, "a batch size")?,
-            max_concurrency: self.number(raw.max_concurrency.as_ref(), 10, MAX_CONCURRENCY, "a concurrency")?,
+            batch_size,
+            batch_window,
+            max_concurrency,
+            reserved_concurrency: reserved
+                .map(|count| self.number(Some(count), 1, MAX_CONCURRENCY, "a concurrency"))
+                .transpose()?,
+            provisioned_concurrency: self.number(
+                raw.provisioned_concurrency.as_ref(),
+                0,
+                0..=max_concurrency,
+                "the provisioned concurrency",
+            )?,
             report_batch_item_failures: raw.report_batch_item_failures,
-            env: self.function_env(raw.env)?,
+            env: self.function_env(raw.env, Place::Function)?,
+            extensions: self.extensions(raw.extension)?,
+        })
+    }
+
+    /// How messages are gathered; a mapping that gathers many has to be given time for it.
+    fn batching(
+        &self,
+        size: Option<&Spanned<i64>>,
+        window: Option<&Spanned<RawDuration>>,
+    ) -> Result<(u32, Duration), InputError> {
+        let batch_size = self.number(size, 10, BATCH_SIZE, "a batch size")?;
+        let window = Duration::from_secs(self.seconds(window, 0, BATCH_WINDOW, "a batch window")?);
+        match size {
+            Some(size) if batch_size > BATCH_SIZE_WITHOUT_WINDOW && window.is_zero() => {
+                let message = format!(
+                    "a batch of more than {BATCH_SIZE_WITHOUT_WINDOW} messages needs a batch_window of at least 1s"
+                );
+                Err(self.source.error(size.span(), message))
+            }
+            _ => Ok((batch_size, window)),
+        }
+    }
+
+    fn extensions(&self, raw: Named<RawExtension>) -> Result<BTreeMap<String, Extension>, InputError> {
+        if let Some(name) = raw.keys().nth(EXTENSIONS) {
+            let message = format!("a function has at most {EXTENSIONS} extensions");
+            return Err(self.source.error(name.span(), message));
+        }
+        self.tables(raw, |extension| {
+            Ok(Extension {
+                command: self.command(extension.command, Place::Extension)?,
+                env: self.function_env(extension.env, Place::Extension)?,
+            })
         })
     }
 
@@ -227,7 +279,7 @@ impl Reader<'_> {
         command.get_ref().iter().map(|word| self.template(word, place)).collect()
     }
 
-    fn function_env(&self, env: Named<Text>) -> Result<BTreeMap<String, Template>, InputError> {
+    fn function_env(&self, env: Named<Text>, place: Place) -> Result<BTreeMap<String, Template>, InputError> {
         if let Some(name) = env.keys().find(|name| is_reserved(name.get_ref())) {
             let message = format!(
                 "Lambda sets `{}` itself and refuses it in a function's configuration, as it does: {}",
@@ -236,7 +288,7 @@ impl Reader<'_> {
             );
             return Err(self.source.error(name.span(), message));
         }
-        self.env(env, Place::Function)
+        self.env(env, place)
     }
 
     fn env(&self, env: Named<Text>, place: Place) -> Result<BTreeMap<String, Template>, InputError> {

@@ -129,6 +129,18 @@ fn a_function_reports_failed_messages_where_its_manifest_says_so() {
 }
 
 #[test]
+fn a_function_can_gather_batches_be_throttled_and_have_extensions() {
+    let more = "batch_size = 500\nbatch_window = \"2s\"\nreserved_concurrency = 3\nprovisioned_concurrency = 2\n\
+                extension.flusher = { command = [\"./flusher\"], env = { LEVEL = \"info\" } }";
+    let manifest = read(&SAMPLE.replace("batch_size = 1", more));
+    let worker = &manifest.functions["worker"];
+    assert_eq!((worker.batch_size, worker.batch_window), (500, Duration::from_secs(2)));
+    assert_eq!((worker.reserved_concurrency, worker.provisioned_concurrency), (Some(3), 2));
+    let flusher = &worker.extensions["flusher"];
+    assert_eq!((flusher.command[0].to_string(), flusher.env["LEVEL"].to_string()), ("./flusher".into(), "info".into()));
+}
+
+#[test]
 fn json_bodies_need_no_escapes() {
     let body = read(SAMPLE).request.body.unwrap();
     let rendered = body.render(&Values::new().with("request.id", "7")).unwrap();
@@ -242,8 +254,29 @@ fn every_error_names_its_place_and_what_was_found() {
         ("queue   = \"onboarding\"", "queue = \"onbording\"", "18:9: there is no table [queue.onbording]"),
         ("\"3s\"", "\"901s\"", "19:11: a timeout is a whole number of seconds from 1s to 900s, not 15m 1s"),
         ("512", "100", "20:14: the memory in MiB is from 128 to 10240, not 100"),
-        ("batch_size = 1", "batch_size = 11", "21:14: a batch size is from 1 to 10, not 11"),
-        ("batch_size = 1", "batch_size = -1", "21:14: a batch size is from 1 to 10, not -1"),
+        ("batch_size = 1", "batch_size = 10001", "21:14: a batch size is from 1 to 10000, not 10001"),
+        ("batch_size = 1", "batch_size = -1", "21:14: a batch size is from 1 to 10000, not -1"),
+        (
+            "batch_size = 1",
+            "batch_size = 11",
+            "21:14: a batch of more than 10 messages needs a batch_window of at least 1s",
+        ),
+        (
+            "batch_size = 1",
+            "batch_window = \"6m\"",
+            "21:16: a batch window is a whole number of seconds from 0s to 300s, not 6m",
+        ),
+        (
+            "batch_size = 1",
+            "provisioned_concurrency = 11",
+            "21:27: the provisioned concurrency is from 0 to 10, not 11",
+        ),
+        ("batch_size = 1", "reserved_concurrency = 0", "21:24: a concurrency is from 1 to 1000, not 0"),
+        (
+            "batch_size = 1",
+            "extension.flusher = { command = [\"{environment.id}\"] }",
+            "21:35: unknown placeholder {environment.id} in an extension",
+        ),
         ("batch_size = 1", "max_concurrency = 1001", "21:19: a concurrency is from 1 to 1000, not 1001"),
         ("service = \"api\"", "service = \"apo\"", "25:11: there is no table [service.apo]"),
         ("\"POST\"", "\"post\"", "26:11: `post` is no method that can be sent"),

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | [`summary`] | `summary.json`, for programs |
 //! | [`console`] | the verdict on the terminal, for people |
+//! | [`lambda`] | what `harness lambda` shows |
 //! | [`live`] | how a run goes while it goes |
 
 pub mod console;
+pub mod lambda;
 pub mod live;
 pub mod summary;

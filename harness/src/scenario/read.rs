@@ -18,6 +18,10 @@ use crate::target::freezer::Freezer;
 
 /// The scenario of `harness soak` as it was when the harness was built.
 pub(super) const SOAK: &str = include_str!("../../../scenarios/soak.toml");
+/// The scenario of `harness demo` as it was when the harness was built.
+const DEMO: &str = include_str!("../../../scenarios/demo.toml");
+/// Where the scenario of `harness demo` is looked for, from the current directory.
+const DEMO_FILE: &str = "scenarios/demo.toml";
 /// Where the scenario of `harness soak` is looked for, from the current directory.
 pub(super) const SOAK_FILE: &str = "scenarios/soak.toml";
 /// How many requests may wait for their answers at the same time at most.
@@ -42,8 +46,20 @@ impl Scenario {
     /// # Errors
     /// The first thing that is wrong with the file.
     pub fn soak() -> Result<Self, InputError> {
-        let file = Path::new(SOAK_FILE);
-        if file.exists() { Self::read(file) } else { parse(&Source::new(file, SOAK)) }
+        Self::shipped(SOAK_FILE, SOAK)
+    }
+
+    /// The scenario of `harness demo`, as [`Self::soak`].
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the file.
+    pub fn demo() -> Result<Self, InputError> {
+        Self::shipped(DEMO_FILE, DEMO)
+    }
+
+    fn shipped(file: &str, copy: &str) -> Result<Self, InputError> {
+        let file = Path::new(file);
+        if file.exists() { Self::read(file) } else { parse(&Source::new(file, copy)) }
     }
 }
 

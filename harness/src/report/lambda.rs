@@ -1,0 +1,408 @@
+//! What `harness lambda` shows: a line for each thing that happens to a function, and the figures at the end.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use verifier::event::{Export, InvocationOutcome, OpenExchanges, Peer};
+use verifier::{EnvironmentId, Event, EventKind, InvocationId, Timestamp};
+
+use crate::measure::Durations;
+
+const DIM: Style = Style::new().dimmed();
+const GREEN: Style = AnsiColor::Green.on_default().bold();
+const RED: Style = AnsiColor::Red.on_default().bold();
+
+/// Writes what happens to standard output.
+#[derive(Debug)]
+pub struct Printer {
+    json: bool,
+    session: Session,
+}
+
+impl Printer {
+    /// A printer of lines for people, or of events as lines of JSON.
+    pub fn new(json: bool) -> Self {
+        Self { json, session: Session::default() }
+    }
+
+    /// Takes an event; says whether it was the last.
+    pub fn take(&mut self, event: &Event) -> bool {
+        let lines = self.session.take(event);
+        if self.json {
+            print(&serde_json::to_string(event).unwrap_or_default());
+        } else {
+            lines.iter().for_each(|line| print(line));
+        }
+        matches!(event.kind, EventKind::RunFinished)
+    }
+
+    /// Shows the figures, and gives them to the caller.
+    pub fn finish(self) -> Session {
+        if !self.json && self.session.invocations > 0 {
+            print(&self.session.summary());
+        }
+        self.session
+    }
+}
+
+/// A line on standard output; colours only where they are wanted.
+fn print(line: &str) {
+    // Nobody is left to tell when standard output is closed, as by `| head`.
+    let _ = writeln!(anstream::stdout(), "{line}");
+}
+
+/// A function's invocations, counted and measured: a fold over the events.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// Invocations that started.
+    pub invocations: u64,
+    /// Those of them that ended well.
+    pub succeeded: u64,
+    /// Spans that came in.
+    pub spans: u64,
+    /// Spans that came in only after a later thaw: nobody had flushed them.
+    pub late_by_thaw: u64,
+    /// Exports that were not answered when the runtime asked for its next invocation.
+    pub open_at_freeze: u64,
+    /// What was refused, by an API or by the endpoint.
+    pub refused: u64,
+    /// Evidence that was lost.
+    pub lost: u64,
+    exports: u64,
+    cold_starts: u64,
+    init: Durations,
+    duration: Durations,
+    flush: Durations,
+    environments: HashMap<EnvironmentId, Seen>,
+    places: HashMap<InvocationId, EnvironmentId>,
+}
+
+/// What is known of an environment.
+#[derive(Debug, Default)]
+struct Seen {
+    /// When it was thawed last.
+    thawed: Option<Timestamp>,
+    present: Option<Running>,
+}
+
+/// An invocation that is not told yet.
+#[derive(Debug)]
+struct Running {
+    number: u64,
+    cold: bool,
+    started: Timestamp,
+    finished: Option<(Timestamp, InvocationOutcome)>,
+    spans: u64,
+    last_span_ended: Option<Timestamp>,
+}
+
+impl Session {
+    /// Whether every invocation ended well and nothing was late, open or refused.
+    pub fn is_clean(&self) -> bool {
+        let flawed = self.late_by_thaw + self.open_at_freeze + self.refused + self.lost;
+        flawed == 0 && self.succeeded == self.invocations
+    }
+
+    /// Takes the next event; gives what there is to say about it.
+    pub fn take(&mut self, event: &Event) -> Vec<String> {
+        match &event.kind {
+            EventKind::EnvironmentStarted { environment, pid, .. } => {
+                vec![line("Start", environment, format!("process {pid}"))]
+            }
+            EventKind::EnvironmentInitialized { environment, init } => {
+                self.init.record(*init);
+                vec![line("Init", environment, millis(*init))]
+            }
+            EventKind::EnvironmentThawed { environment } => {
+                self.seen(environment).thawed = Some(event.at);
+                Vec::new()
+            }
+            EventKind::InvocationStarted { invocation, environment, cold, .. } => {
+                self.start(event.at, invocation, environment, *cold)
+            }
+            EventKind::InvocationFinished { invocation, outcome } => {
+                self.finish(event.at, invocation, outcome);
+                Vec::new()
+            }
+            EventKind::EnvironmentFrozen { environment, open } => self.freeze(environment, *open),
+            EventKind::ExportAnswered(export) => self.export(export),
+            _ => self.take_end(&event.kind),
+        }
+    }
+
+    fn take_end(&mut self, kind: &EventKind) -> Vec<String> {
+        match kind {
+            EventKind::EnvironmentReset { environment, reason, end } => {
+                let mut lines = self.tell(environment, "");
+                lines.push(line("Reset", environment, format!("{reason:?}, its process ended with {end}")));
+                lines.extend(end.output.iter().map(|printed| line("", environment, printed)));
+                lines
+            }
+            EventKind::EnvironmentEnded { environment, end } => {
+                let mut lines = self.tell(environment, "");
+                lines.push(line("End", environment, end));
+                self.environments.remove(environment);
+                lines
+            }
+            EventKind::ProcessEscaped { environment, pid, name } => {
+                vec![line("Escape", environment, format!("process {pid} ({name}) left its group and was killed"))]
+            }
+            EventKind::ExtensionRegistered { environment, extension, events, .. } => {
+                vec![line("Extension", environment, format!("{extension} wants {}", events.join(", ")))]
+            }
+            EventKind::CallRefused { environment, call, status, error_type } => {
+                self.refused += 1;
+                vec![line("Refuse", environment, format!("{call}: {status} {error_type}"))]
+            }
+            EventKind::ExportRefused { peer, why } => {
+                self.refused += 1;
+                vec![line("Refuse", peer, why)]
+            }
+            EventKind::EvidenceLost { what, count } => {
+                self.lost += count;
+                vec![line("Lost", count, what)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn seen(&mut self, environment: &EnvironmentId) -> &mut Seen {
+        self.environments.entry(environment.clone()).or_default()
+    }
+
+    fn start(&mut self, at: Timestamp, id: &InvocationId, environment: &EnvironmentId, cold: bool) -> Vec<String> {
+        // One that was never frozen is told now.
+        let lines = self.tell(environment, "");
+        self.invocations += 1;
+        self.cold_starts += u64::from(cold);
+        self.places.insert(id.clone(), environment.clone());
+        let number = self.invocations;
+        let running = Running { number, cold, started: at, finished: None, spans: 0, last_span_ended: None };
+        self.seen(environment).present = Some(running);
+        lines
+    }
+
+    fn finish(&mut self, at: Timestamp, invocation: &InvocationId, outcome: &InvocationOutcome) {
+        let Some(environment) = self.places.remove(invocation) else { return };
+        let Some(running) = self.seen(&environment).present.as_mut() else { return };
+        running.finished = Some((at, outcome.clone()));
+        let duration = at.since(running.started);
+        let flush = running.last_span_ended.map(|ended| at.since(ended));
+        self.duration.record(duration);
+        flush.into_iter().for_each(|flush| self.flush.record(flush));
+        self.succeeded += u64::from(matches!(outcome, InvocationOutcome::Succeeded { .. }));
+    }
+
+    fn freeze(&mut self, environment: &EnvironmentId, open: OpenExchanges) -> Vec<String> {
+        self.open_at_freeze += u64::from(open.exports);
+        let note = match open.exports {
+            0 => String::new(),
+            exports => format!(", {RED}{exports} exports unanswered at the freeze{RED:#}"),
+        };
+        self.tell(environment, &note)
+    }
+
+    fn export(&mut self, export: &Export) -> Vec<String> {
+        self.exports += 1;
+        let Peer::Environment(environment) = &export.peer else { return Vec::new() };
+        let spans = export.resource_spans.iter().flat_map(|batch| &batch.spans);
+        let ends: Vec<_> = spans.map(|span| span.end).collect();
+        self.spans += ends.len() as u64;
+        let seen = self.seen(environment);
+        let thawed = seen.thawed;
+        let (late, own): (Vec<_>, Vec<_>) =
+            ends.into_iter().partition(|end| thawed.is_some_and(|thawed| *end < thawed));
+        if let Some(running) = seen.present.as_mut() {
+            running.spans += own.len() as u64;
+            running.last_span_ended = running.last_span_ended.max(own.into_iter().max());
+        }
+        self.late_by_thaw += late.len() as u64;
+        match late.len() {
+            0 => Vec::new(),
+            count => vec![line("Late", environment, format!("{RED}{count} spans came only with a later thaw{RED:#}"))],
+        }
+    }
+
+    /// Tells an invocation that is over.
+    fn tell(&mut self, environment: &EnvironmentId, note: &str) -> Vec<String> {
+        let seen = self.seen(environment);
+        let Some(running) = seen.present.take_if(|running| running.finished.is_some()) else { return Vec::new() };
+        vec![line("Invoke", environment, running.in_words() + note)]
+    }
+
+    /// The figures, as lines.
+    pub fn summary(&self) -> String {
+        let mut text = String::new();
+        let failed = self.invocations - self.succeeded;
+        let invocations = format!("{}: {} succeeded, {failed} did not", self.invocations, self.succeeded);
+        for (name, figure) in [
+            ("invocations", invocations),
+            ("duration", quantiles(&self.duration)),
+            ("init", format!("{}; {} cold starts", quantiles(&self.init), self.cold_starts)),
+            ("flush", format!("{}, from the end of the last span to /next", quantiles(&self.flush))),
+            ("spans", self.spans_in_words()),
+        ] {
+            let _ = write!(text, "\n  {DIM}{name:<11}{DIM:#} {figure}");
+        }
+        text
+    }
+
+    fn spans_in_words(&self) -> String {
+        format!(
+            "{} in {} exports; {} late by a thaw, {} exports unanswered at a freeze",
+            self.spans, self.exports, self.late_by_thaw, self.open_at_freeze
+        )
+    }
+}
+
+impl Running {
+    fn in_words(&self) -> String {
+        let start = if self.cold { "cold" } else { "warm" };
+        let mut text = format!("#{} {start}", self.number);
+        if let Some((finished, outcome)) = &self.finished {
+            let _ = write!(text, ", {}, {}", millis(finished.since(self.started)), in_words(outcome));
+        }
+        let _ = write!(text, ", {} spans", self.spans);
+        if let Some((ended, (finished, _))) = self.last_span_ended.zip(self.finished.as_ref()) {
+            let _ = write!(text, ", flush {}", millis(finished.since(ended)));
+        }
+        text
+    }
+}
+
+fn in_words(outcome: &InvocationOutcome) -> String {
+    match outcome {
+        InvocationOutcome::Succeeded { failed } if failed.is_empty() => format!("{GREEN}succeeded{GREEN:#}"),
+        InvocationOutcome::Succeeded { failed } => format!("succeeded but for {} messages", failed.len()),
+        InvocationOutcome::Failed { error_type, error_message } => {
+            format!("{RED}failed{RED:#}: {error_type} {error_message}")
+        }
+        InvocationOutcome::TimedOut => format!("{RED}timed out{RED:#}"),
+        InvocationOutcome::EnvironmentDied => format!("{RED}died{RED:#}"),
+    }
+}
+
+fn line(verb: &str, who: impl std::fmt::Display, what: impl std::fmt::Display) -> String {
+    format!("{GREEN}{verb:>12}{GREEN:#} {who}  {what}")
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{:.2} ms", duration.as_secs_f64() * 1_000.0)
+}
+
+fn quantiles(durations: &Durations) -> String {
+    let quantile = |share| durations.quantile(share).map_or("-".to_owned(), millis);
+    match durations.max() {
+        None => "none".to_owned(),
+        Some(max) => format!("p50 {}, p99 {}, max {}", quantile(0.5), quantile(0.99), millis(max)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use verifier::event::{ExportAnswer, ProcessEnd};
+    use verifier::span::{Resource, ResourceSpans, SpanStatus};
+    use verifier::{Span, SpanId, SpanKind, TraceId};
+
+    use super::*;
+
+    fn environment() -> EnvironmentId {
+        EnvironmentId::new("function-1")
+    }
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_unix_nanos(millis * 1_000_000)
+    }
+
+    /// A session, and what it said: each event with its instant in milliseconds.
+    fn session(events: Vec<(u64, EventKind)>) -> (Session, Vec<String>) {
+        let mut session = Session::default();
+        let take = |(millis, kind)| session.take(&Event { at: at(millis), kind });
+        let lines: Vec<_> = events.into_iter().flat_map(take).collect();
+        (session, lines.iter().map(|line| anstream::adapter::strip_str(line).to_string().trim().to_owned()).collect())
+    }
+
+    fn started(number: u32) -> EventKind {
+        let (invocation, cold) = (InvocationId::new(number.to_string()), number == 1);
+        EventKind::InvocationStarted { invocation, environment: environment(), cold, deliveries: Vec::new() }
+    }
+
+    fn finished(number: u32) -> EventKind {
+        let outcome = InvocationOutcome::Succeeded { failed: Vec::new() };
+        EventKind::InvocationFinished { invocation: InvocationId::new(number.to_string()), outcome }
+    }
+
+    fn frozen(exports: u32) -> EventKind {
+        EventKind::EnvironmentFrozen { environment: environment(), open: OpenExchanges { exports, connections: 0 } }
+    }
+
+    fn thawed() -> EventKind {
+        EventKind::EnvironmentThawed { environment: environment() }
+    }
+
+    fn exported(ended: u64) -> EventKind {
+        let (trace_id, span_id): (TraceId, SpanId) = ("1".repeat(32).parse().unwrap(), "2".repeat(16).parse().unwrap());
+        let span = Span {
+            trace_id,
+            span_id,
+            parent_span_id: None,
+            name: "work".to_owned(),
+            kind: SpanKind::Consumer,
+            start: at(0),
+            end: at(ended),
+            status: SpanStatus::default(),
+            flags: 0,
+            attributes: Vec::new(),
+            links: Vec::new(),
+        };
+        let resource_spans = vec![ResourceSpans { resource: Resource::default(), spans: vec![span] }];
+        let (peer, answer) = (Peer::Environment(environment()), ExportAnswer::Stored);
+        EventKind::ExportAnswered(Box::new(Export { export: 0, peer, answer, resource_spans }))
+    }
+
+    #[test]
+    fn flushed_invocation_is_told_with_its_spans_and_flush_time() {
+        let (session, lines) = session(vec![(10, started(1)), (14, exported(12)), (15, finished(1)), (16, frozen(0))]);
+        assert_eq!(lines, ["Invoke function-1  #1 cold, 5.00 ms, succeeded, 1 spans, flush 3.00 ms"]);
+        assert!(session.is_clean());
+    }
+
+    #[test]
+    fn span_that_comes_with_a_later_thaw_is_late() {
+        let first = [(10, started(1)), (15, finished(1)), (16, frozen(0))];
+        let second = [(100, thawed()), (100, started(2)), (101, exported(12)), (105, finished(2)), (106, frozen(0))];
+        let (session, lines) = session(first.into_iter().chain(second).collect());
+        assert_eq!(lines[1], "Late function-1  1 spans came only with a later thaw");
+        assert_eq!(lines[2], "Invoke function-1  #2 warm, 5.00 ms, succeeded, 0 spans");
+        assert_eq!((session.late_by_thaw, session.is_clean()), (1, false));
+    }
+
+    #[test]
+    fn export_that_is_open_at_the_freeze_is_told() {
+        let (session, lines) = session(vec![(10, started(1)), (15, finished(1)), (16, frozen(1))]);
+        assert!(lines[0].ends_with("0 spans, 1 exports unanswered at the freeze"), "{lines:?}");
+        assert!(!session.is_clean());
+    }
+
+    #[test]
+    fn invocation_that_is_never_frozen_is_told_when_the_next_begins() {
+        let (_, lines) = session(vec![(10, started(1)), (15, finished(1)), (20, started(2))]);
+        assert_eq!(lines, ["Invoke function-1  #1 cold, 5.00 ms, succeeded, 0 spans"]);
+    }
+
+    #[test]
+    fn invocation_in_which_the_environment_died_is_no_success() {
+        let died = EventKind::InvocationFinished {
+            invocation: InvocationId::new("1"),
+            outcome: InvocationOutcome::EnvironmentDied,
+        };
+        let end = ProcessEnd { code: Some(3), signal: None, ordered: false, output: Vec::new() };
+        let ended = EventKind::EnvironmentEnded { environment: environment(), end };
+        let (session, lines) = session(vec![(10, started(1)), (15, died), (16, ended)]);
+        assert_eq!(lines, ["Invoke function-1  #1 cold, 5.00 ms, died, 0 spans", "End function-1  exit code 3"]);
+        assert_eq!((session.invocations, session.succeeded, session.is_clean()), (1, 0, false));
+    }
+}
