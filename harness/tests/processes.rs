@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use assert_matches::assert_matches;
-use harness::target::freezer::{Freezer, NotStopped};
+use futures_util::future::join_all;
+use harness::target::freezer::{Escaped, Freezer, NotStopped};
 use harness::target::process::SpawnError;
 use harness::target::service::ServiceError;
 use harness::target::{Process, ProcessSpec, Service, ServiceSpec, Spawner};
@@ -136,7 +137,7 @@ async fn process_outlives_the_thread_that_asked_for_it() {
 /// As soon as the harness is gone, its launcher starts nothing any more.
 #[test]
 fn launcher_starts_nothing_for_another_parent() {
-    let output = Command::new(HARNESS).args(["__launch", "1", "/bin/sh", "-c", "echo started"]).output().unwrap();
+    let output = Command::new(HARNESS).args(["__launch", "1", "-", "/bin/sh", "-c", "echo started"]).output().unwrap();
     assert_eq!(output.status.code(), Some(126));
     assert!(output.stdout.is_empty());
 }
@@ -151,14 +152,16 @@ async fn child_of_a_process_dies_with_it() {
 }
 
 #[tokio::test]
-async fn dropped_process_dies_with_its_children() {
-    let folder = tempfile::tempdir().unwrap();
-    let process = spawn(&spawner(), WITH_CHILD, &folder).await;
-    let child = pid_in(&folder.path().join("child")).await;
-    let leader = process.id();
-    drop(process);
-    until_gone(leader).await;
-    until_gone(child).await;
+async fn dropped_process_dies_with_all_that_it_has_started() {
+    for freezer in freezers() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = spawn_with(freezer, &spawner(), FAMILY, &folder).await;
+        let pids = family(folder.path()).await;
+        drop(process);
+        for pid in pids {
+            until_gone(pid).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -186,14 +189,159 @@ async fn suspended_process_has_stopped_with_its_children() {
     }
 }
 
+/// A process that listens to no SIGTERM, and what it has started: each writes its id into a file.
+const FAMILY: &str = "trap '' TERM
+    sleep 1000 & echo $! > child
+    sh -c 'sleep 1000 & echo $! > grandchild; wait' &
+    setsid sh -c 'echo $$ > session; exec sleep 1000' &
+    (env -i setsid sh -c 'echo $$ > daemon; exec sleep 1000' &)
+    echo $$ > leader
+    wait";
+/// Who is in its group, and who has left it.
+const IN_GROUP: [&str; 3] = ["leader", "child", "grandchild"];
+const ESCAPED: [&str; 2] = ["session", "daemon"];
+
+/// Waits until a family is there.
+async fn family(folder: &Path) -> Vec<u32> {
+    let mut pids = Vec::new();
+    for name in IN_GROUP.into_iter().chain(ESCAPED) {
+        pids.push(pid_in(&folder.join(name)).await);
+    }
+    pids
+}
+
+/// The ways to stop processes that can be had on this machine: cgroups need rights.
+fn freezers() -> Vec<Freezer> {
+    let all = [Freezer::Signals, Freezer::Cgroup2, Freezer::Off];
+    all.into_iter().filter(|freezer| freezer.check().is_ok()).collect()
+}
+
+async fn spawn_with(freezer: Freezer, spawner: &Spawner, script: &str, folder: &TempDir) -> Process {
+    spawner.spawn(ProcessSpec { freezer, ..shell(script, folder.path()) }, |_| {}).await.unwrap()
+}
+
+/// The CPU time that a process has used, in ticks (proc_pid_stat(5)).
+fn used(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
+    fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
 #[tokio::test]
-async fn child_that_left_the_group_is_found() {
+async fn what_left_the_group_is_named_and_killed_and_the_rest_is_stopped() {
     let folder = tempfile::tempdir().unwrap();
-    let process = spawn(&spawner(), "setsid sh -c 'echo $$ > child; exec sleep 1000' & wait", &folder).await;
+    let process = spawn(&spawner(), FAMILY, &folder).await;
+    let pids = family(folder.path()).await;
+    until("all are named", || pids[3..].iter().all(|pid| name_of(*pid) == "sleep")).await;
+    process.suspend();
+    assert_matches!(process.confirm_suspended().await,
+        Err(NotStopped::Escaped(escaped)) if pids[3..].contains(&escaped.pid) && escaped.name == "sleep");
+    let mut killed = process.kill_escaped().await;
+    killed.sort_by_key(|escaped| pids.iter().position(|pid| *pid == escaped.pid));
+    let escaped = |pid: &u32| Escaped { pid: *pid, name: "sleep".to_owned() };
+    assert_eq!(killed, pids[3..].iter().map(escaped).collect::<Vec<_>>());
+    process.confirm_suspended().await.unwrap();
+    assert!(pids[..3].iter().all(|pid| states(*pid) == ['T']));
+    assert_eq!(process.kill_escaped().await, []);
+}
+
+fn name_of(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
+}
+
+#[tokio::test]
+async fn what_starts_others_for_ever_outside_the_group_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "setsid sh -c 'echo $$ > child; while :; do sleep 0.001 & done' & wait";
+    let process = spawn(&spawner(), script, &folder).await;
     let child = pid_in(&folder.path().join("child")).await;
     process.suspend();
-    assert_matches!(process.confirm_suspended().await, Err(NotStopped::Escaped(pid)) if pid == child);
-    kill(Pid::from_raw(child.cast_signed()), Signal::SIGKILL).unwrap();
+    assert!(process.kill_escaped().await.iter().any(|escaped| escaped.pid == child));
+    process.confirm_suspended().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_left_the_group_is_told_after_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = spawn(&spawner(), FAMILY, &folder).await;
+    let pids = family(folder.path()).await;
+    process.kill();
+    process.ended().await;
+    let mut killed: Vec<_> = process.kill_escaped().await.iter().map(|escaped| escaped.pid).collect();
+    killed.sort_by_key(|killed| pids.iter().position(|pid| pid == killed));
+    assert_eq!(killed, pids[3..]);
+    assert_eq!(process.kill_escaped().await, [], "it is told once");
+}
+
+/// Nobody in a cgroup can leave it, so nobody is killed for that.
+#[tokio::test]
+async fn nobody_escapes_a_cgroup() {
+    let folder = tempfile::tempdir().unwrap();
+    for freezer in freezers().into_iter().filter(|freezer| *freezer == Freezer::Cgroup2) {
+        let script = "(setsid sh -c 'echo $$ > busy; while :; do :; done' &); echo $$ > leader; wait; exec sleep 1000";
+        let process = spawn_with(freezer, &spawner(), script, &folder).await;
+        let busy = pid_in(&folder.path().join("busy")).await;
+        for _ in 0..5 {
+            process.suspend();
+            process.confirm_suspended().await.unwrap();
+            let before = used(busy);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert_eq!(used(busy), before, "it is frozen");
+            process.resume();
+            until("it goes on", || used(busy) > before).await;
+        }
+        assert_eq!(process.kill_escaped().await, []);
+        process.kill();
+        process.ended().await;
+        assert!(states(busy).is_empty());
+        assert_eq!(process.kill_escaped().await, [], "it had been frozen with the others");
+    }
+}
+
+#[tokio::test]
+async fn process_that_is_not_to_be_stopped_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "echo $$ > leader; while :; do :; done";
+    let process = spawn_with(Freezer::Off, &spawner(), script, &folder).await;
+    let leader = pid_in(&folder.path().join("leader")).await;
+    process.suspend();
+    process.confirm_suspended().await.unwrap();
+    let before = used(leader);
+    until("it goes on", || used(leader) > before).await;
+}
+
+/// However it ends, frozen or not: when its end is told, there is nothing left, not even a zombie.
+#[tokio::test]
+async fn nothing_is_left_of_a_process_whose_end_is_told() {
+    let killed_by_somebody =
+        |process: &Process| kill(Pid::from_raw(process.id().cast_signed()), Signal::SIGKILL).unwrap();
+    let endings = [Process::kill, Process::kill_for_failure, killed_by_somebody];
+    for (freezer, frozen) in freezers().into_iter().flat_map(|freezer| [(freezer, false), (freezer, true)]) {
+        for end in endings {
+            let folder = tempfile::tempdir().unwrap();
+            let process = spawn_with(freezer, &spawner(), FAMILY, &folder).await;
+            let pids = family(folder.path()).await;
+            let cgroup = cgroup_of(process.id());
+            if frozen {
+                process.suspend();
+                // Some have left the group, so it does not always succeed.
+                let _ = process.confirm_suspended().await;
+            }
+            end(&process);
+            assert_matches!(process.ended().await, ProcessEnd { signal: Some(9), .. });
+            assert!(pids.iter().all(|pid| states(*pid).is_empty()), "{freezer:?}, frozen: {frozen}");
+            assert!(freezer != Freezer::Cgroup2 || !cgroup.exists(), "{} is removed", cgroup.display());
+        }
+    }
+}
+
+/// The folder of a process's cgroup of version 2; that of the root, where there is none.
+fn cgroup_of(pid: u32) -> PathBuf {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+    Path::new(mount.and_then(|line| line.split(' ').nth(4)).unwrap_or_default()).join(group)
 }
 
 #[tokio::test]
@@ -335,72 +483,164 @@ async fn run_out_of_descriptors(folder: &Path) {
     fs::write(folder.join("seen"), "").unwrap();
 }
 
-/// A process that starts others, one of them frozen, and is then killed.
-async fn be_killed(folder: &Path) {
-    let spawner = spawner();
-    let running = spawner.spawn(shell(WITH_CHILD, &folder.join("running")), |_| {}).await.unwrap();
-    let frozen = spawner.spawn(shell(WITH_CHILD, &folder.join("frozen")), |_| {}).await.unwrap();
-    pid_in(&folder.join("frozen/leader")).await;
-    frozen.suspend();
-    frozen.confirm_suspended().await.unwrap();
-    fs::write(folder.join("ready"), format!("{}\n", std::process::id())).unwrap();
-    running.ended().await;
+/// Short processes that leave somebody behind, in their group or outside, are all reaped, and so are those.
+#[tokio::test]
+async fn thousand_processes_leave_no_zombie_and_no_descriptor() {
+    if let Some(folder) = child_folder() {
+        return run_a_thousand(&folder).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // All children of a process are looked at, so they must not be those of the other tests.
+    let output = as_child("thousand_processes_leave_no_zombie_and_no_descriptor", folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(folder.path().join("seen").exists(), "the child is this test");
 }
 
-/// Starts a test as a parent, and waits until its processes are there: two, each with a child.
-async fn start_parent(test: &str, folder: &Path) -> (Child, [u32; 2], [u32; 2]) {
-    fs::create_dir(folder.join("running")).unwrap();
-    fs::create_dir(folder.join("frozen")).unwrap();
-    let parent = as_child(test, folder).stdout(Stdio::null()).spawn().unwrap();
+async fn run_a_thousand(folder: &Path) {
+    let spawner = spawner();
+    let run = async |script: &str| {
+        let spec = ProcessSpec { log: None, ..shell(script, folder) };
+        spawner.spawn(spec, |_| {}).await.unwrap().ended().await;
+    };
+    run("exit 0").await;
+    let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
+    for _ in 0..100 {
+        let nine = join_all((0..8).map(|_| run("exit 0")));
+        tokio::join!(nine, run("sleep 1000 & exit 0"), run("(setsid sleep 1000 &) ; exit 0"));
+    }
+    assert_eq!(descriptors(), before);
+    let warden = warden_of(std::process::id()).to_string();
+    assert_eq!(children_of(std::process::id()), [warden]);
+    fs::write(folder.join("seen"), "").unwrap();
+}
+
+/// How a harness ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// By SIGKILL.
+    Killed,
+    /// By a panic.
+    Panics,
+    /// In the middle of everything, with exit(3).
+    Exits,
+    /// As after a second Ctrl-C.
+    Abandons,
+    /// With nothing but its handles dropped.
+    Drops,
+}
+
+/// A harness with processes in all states, and then its end.
+async fn be_a_harness(folder: &Path, ending: Ending) {
+    let spawner = spawner();
+    let mut processes = Vec::new();
+    for (number, freezer) in freezers().into_iter().enumerate() {
+        for state in ["running", "frozen"] {
+            let folder = folder.join(format!("{state}-{number}"));
+            fs::create_dir(&folder).unwrap();
+            let spec = ProcessSpec { freezer, ..shell(FAMILY, &folder) };
+            let process = spawner.spawn(spec, |_| {}).await.unwrap();
+            family(&folder).await;
+            if state == "frozen" {
+                process.suspend();
+                let _ = process.confirm_suspended().await;
+            }
+            processes.push(process);
+        }
+    }
+    fs::write(folder.join("ready"), format!("{}\n", std::process::id())).unwrap();
+    match ending {
+        Ending::Killed => std::future::pending().await,
+        Ending::Panics => panic!("as was asked for"),
+        Ending::Exits => std::process::exit(1),
+        Ending::Abandons => spawner.kill_all(),
+        Ending::Drops => {}
+    }
+}
+
+/// Starts a test as a harness; waits until all its processes are there, and tells which.
+async fn start_harness(test: &str, folder: &Path) -> (Child, Vec<PathBuf>) {
+    let harness = as_child(test, folder).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     pid_in(&folder.join("ready")).await;
-    let (running, frozen) = (folder.join("running"), folder.join("frozen"));
-    let leaders = [pid_in(&running.join("leader")).await, pid_in(&frozen.join("leader")).await];
-    let children = [pid_in(&running.join("child")).await, pid_in(&frozen.join("child")).await];
-    (parent, leaders, children)
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    (harness, entries.filter(|path| path.is_dir()).collect())
+}
+
+async fn no_process_is_left(test: &str, ending: Ending) {
+    if let Some(folder) = child_folder() {
+        return be_a_harness(&folder, ending).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (mut harness, families) = start_harness(test, folder.path()).await;
+    let mut pids = Vec::new();
+    for folder in &families {
+        pids.extend(family(folder).await);
+    }
+    assert_eq!(pids.len(), freezers().len() * 2 * 5, "all are there");
+    if ending == Ending::Killed {
+        assert!(pids.iter().all(|pid| !states(*pid).is_empty()), "all are there before");
+        harness.kill().unwrap();
+    }
+    harness.wait().unwrap();
+    for pid in pids {
+        until_gone(pid).await;
+    }
 }
 
 #[tokio::test]
 async fn no_process_outlives_a_harness_that_is_killed() {
-    if let Some(folder) = child_folder() {
-        return be_killed(&folder).await;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let test = "no_process_outlives_a_harness_that_is_killed";
-    let (mut parent, leaders, children) = start_parent(test, folder.path()).await;
-    let processes = [leaders, children].concat();
-    assert!(processes.iter().all(|pid| !states(*pid).is_empty()), "all are there before");
-    parent.kill().unwrap();
-    parent.wait().unwrap();
-    for pid in processes {
-        until_gone(pid).await;
-    }
+    no_process_is_left("no_process_outlives_a_harness_that_is_killed", Ending::Killed).await;
+}
+
+#[tokio::test]
+async fn no_process_outlives_a_harness_that_panics() {
+    no_process_is_left("no_process_outlives_a_harness_that_panics", Ending::Panics).await;
+}
+
+#[tokio::test]
+async fn no_process_outlives_a_harness_that_exits() {
+    no_process_is_left("no_process_outlives_a_harness_that_exits", Ending::Exits).await;
+}
+
+#[tokio::test]
+async fn no_process_outlives_a_harness_that_is_interrupted_twice() {
+    no_process_is_left("no_process_outlives_a_harness_that_is_interrupted_twice", Ending::Abandons).await;
+}
+
+#[tokio::test]
+async fn no_process_outlives_a_harness_that_drops_its_handles() {
+    no_process_is_left("no_process_outlives_a_harness_that_drops_its_handles", Ending::Drops).await;
 }
 
 #[tokio::test]
 async fn processes_die_with_the_harness_even_when_its_warden_is_gone() {
+    let test = "processes_die_with_the_harness_even_when_its_warden_is_gone";
     if let Some(folder) = child_folder() {
-        return be_killed(&folder).await;
+        return be_a_harness(&folder, Ending::Killed).await;
     }
     let folder = tempfile::tempdir().unwrap();
-    let test = "processes_die_with_the_harness_even_when_its_warden_is_gone";
-    let (mut parent, leaders, children) = start_parent(test, folder.path()).await;
-    kill(warden_of(parent.id()), Signal::SIGKILL).unwrap();
-    parent.kill().unwrap();
-    parent.wait().unwrap();
-    for pid in leaders {
-        until_gone(pid).await;
-    }
-    // Theirs are the warden's business; here it is the test's.
-    for pid in children {
-        kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
+    let (mut harness, families) = start_harness(test, folder.path()).await;
+    kill(warden_of(harness.id()), Signal::SIGKILL).unwrap();
+    harness.kill().unwrap();
+    harness.wait().unwrap();
+    for folder in &families {
+        until_gone(pid_in(&folder.join("leader")).await).await;
+        // The others are the warden's business; here they are the test's.
+        for pid in &family(folder).await[1..] {
+            kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
+            until_gone(*pid).await;
+        }
     }
 }
 
 fn warden_of(parent: u32) -> Pid {
+    let is_warden = |pid: &String| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap().contains("__warden");
+    let warden = children_of(parent).into_iter().find(is_warden).unwrap();
+    Pid::from_raw(warden.parse().unwrap())
+}
+
+fn children_of(parent: u32) -> Vec<String> {
     let threads = fs::read_dir(format!("/proc/{parent}/task")).unwrap();
     let children = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("children")).unwrap());
-    let is_warden = |pid: &&str| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap().contains("__warden");
-    let children = children.collect::<String>();
-    let warden = children.split_ascii_whitespace().find(is_warden).unwrap();
-    Pid::from_raw(warden.parse().unwrap())
+    children.collect::<String>().split_ascii_whitespace().map(str::to_owned).collect()
 }

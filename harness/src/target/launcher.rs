@@ -17,16 +17,22 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 
+use super::{cgroup, mark, remains};
+
 /// The hidden subcommand under which the harness starts a process of the system.
 pub const SUBCOMMAND: &str = "__launch";
+
+/// Stands for no cgroup.
+const NO_CGROUP: &str = "-";
 
 /// What a shell exits with when a program cannot be run (POSIX, Shell Command Language § 2.8.2).
 const CANNOT_RUN: u8 = 126;
 
-/// `launcher` told to become `program`.
-pub(super) fn command(launcher: &Path, program: &Path) -> Command {
+/// `launcher` told to become `program`, in this cgroup if there is one.
+pub(super) fn command(launcher: &Path, cgroup: Option<&Path>, program: &Path) -> Command {
     let mut command = Command::new(launcher);
-    command.arg(SUBCOMMAND).arg(std::process::id().to_string()).arg(program);
+    command.arg(SUBCOMMAND).arg(std::process::id().to_string());
+    command.arg(cgroup.map_or(Path::new(NO_CGROUP), |cgroup| cgroup)).arg(program);
     command
 }
 
@@ -39,13 +45,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn become_program(mut arguments: impl Iterator<Item = OsString>) -> io::Result<std::convert::Infallible> {
-    let (Some(parent), Some(program)) = (arguments.next(), arguments.next()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no parent and program given"));
+    let (Some(parent), Some(cgroup), Some(program)) = (arguments.next(), arguments.next(), arguments.next()) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no parent, cgroup and program given"));
     };
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     // The harness may have died before the signal was asked for.
     if parent != *getppid().to_string() {
         return Err(io::Error::other("the harness is gone"));
     }
+    hold_together(Path::new(&cgroup))?;
     Err(Command::new(program).args(arguments).exec())
+}
+
+/// Sees to it that whatever the program starts is known as its own: it is marked, and does not leave
+/// the tree below the program when its parent ends, as a daemon's does. On Lambda, another process adopts
+/// such orphans; in a container it is the program, as here.
+fn hold_together(cgroup: &Path) -> io::Result<()> {
+    mark::set()?;
+    remains::adopt()?;
+    if cgroup != Path::new(NO_CGROUP) {
+        cgroup::join(cgroup)?;
+    }
+    Ok(())
 }

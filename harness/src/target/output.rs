@@ -68,8 +68,18 @@ impl Lines {
     }
 }
 
+/// What a process prints, and where that goes.
+#[derive(Debug)]
+pub(super) struct Output {
+    /// Both of its streams: one pipe keeps their order.
+    pub(super) pipe: pipe::Receiver,
+    /// Its file, if it has one.
+    pub(super) log: Option<PathBuf>,
+}
+
 /// Reads what a process prints until the pipe ends, or until nobody waits for more.
-pub(super) async fn capture(mut pipe: pipe::Receiver, tail: Tail, mut log: Log, mask: Mask, enough: CancellationToken) {
+pub(super) async fn capture(output: Output, tail: Tail, mask: Mask, enough: CancellationToken) {
+    let (mut pipe, mut log) = (output.pipe, Log::new(output.log));
     let mut masked = mask.stream();
     let mut buffer = vec![0; 4096];
     loop {
@@ -93,14 +103,14 @@ pub(super) async fn capture(mut pipe: pipe::Receiver, tail: Tail, mut log: Log, 
 
 /// The file of one process. It comes into being with the first byte.
 #[derive(Debug)]
-pub(super) struct Log {
+struct Log {
     path: Option<PathBuf>,
     file: Option<File>,
     excerpt: Excerpt,
 }
 
 impl Log {
-    pub(super) fn new(path: Option<PathBuf>) -> Self {
+    fn new(path: Option<PathBuf>) -> Self {
         Self { path, file: None, excerpt: Excerpt::default() }
     }
 

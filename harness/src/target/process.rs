@@ -3,34 +3,28 @@
 use std::env;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use verifier::event::ProcessEnd;
 
-use super::freezer::Freezer;
+use super::cgroup::{Cgroup, CgroupError};
+use super::end::{Unreaped, Watched, Watcher, exit_of};
+use super::freezer::{Escaped, Freezer, Means};
 use super::launcher;
-use super::output::{self, Log, Tail};
+use super::output::Output;
 use super::registry::Registry;
 use super::spawner::Spawner;
-use crate::mask::Mask;
-
-/// For how long the output of a process that has ended is waited for. It is there at once, unless
-/// somebody outside the process's group has inherited the pipe.
-const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 
 /// Where programs are looked for if the environment has no `PATH` (as execvp(3) does).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -66,6 +60,9 @@ pub enum SpawnError {
         /// What the system said.
         source: io::Error,
     },
+    /// It cannot be stopped as it was to be.
+    #[error("there is no cgroup for it: {0}")]
+    NoCgroup(#[from] CgroupError),
     /// The run is over: the thread that starts processes has ended.
     #[error("no process is started any more: the run is over")]
     Over,
@@ -77,7 +74,7 @@ impl SpawnError {
         match self {
             Self::NoCommand => true,
             Self::Refused { source, .. } => source.kind() == io::ErrorKind::NotFound,
-            Self::Over => false,
+            Self::NoCgroup(_) | Self::Over => false,
         }
     }
 }
@@ -91,8 +88,8 @@ pub struct Process {
     started: Instant,
     exit: Arc<AsyncFd<OwnedFd>>,
     registry: Arc<Registry>,
-    ordered: Arc<AtomicBool>,
-    tail: Tail,
+    means: Means,
+    watched: Watched,
     end: watch::Receiver<Option<ProcessEnd>>,
     /// Processes die with the thread that started them, so they keep it alive.
     _spawner: Spawner,
@@ -111,13 +108,7 @@ impl Process {
 
     /// The last lines that it printed so far.
     pub fn output(&self) -> Vec<String> {
-        self.tail.lines()
-    }
-
-    /// Waits until the process and its descendants together use more memory than this many bytes;
-    /// answers how much that is.
-    pub async fn exceeds(&self, _bytes: u64) -> u64 {
-        std::future::pending().await
+        self.watched.tail.lines()
     }
 
     /// Whether it has exited, be it that nobody has taken notice yet.
@@ -154,12 +145,22 @@ impl Process {
     /// From now on its end is ordered, unless it has come already.
     fn order(&self) {
         if !self.has_exited() {
-            self.ordered.store(true, Ordering::Release);
+            self.watched.order();
         }
     }
 
     pub(super) fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// What stops it.
+    pub(super) fn means(&self) -> &Means {
+        &self.means
+    }
+
+    /// What was found outside its group when it had ended, once.
+    pub(super) fn take_escaped(&self) -> Vec<Escaped> {
+        self.watched.take_escaped()
     }
 
     pub(super) fn signal(&self, signal: Signal) {
@@ -192,24 +193,30 @@ pub(super) fn start(
 ) -> Result<Process, SpawnError> {
     let Some((program, arguments)) = spec.command.split_first() else { return Err(SpawnError::NoCommand) };
     let refused = |source| SpawnError::Refused { program: program.clone(), directory: spec.directory.clone(), source };
-    let (mut command, output) = prepare(program, &spec, launcher).map_err(refused)?;
+    let means = Means::prepare(spec.freezer)?;
+    let (mut command, output) = prepare(program, &spec, launcher, means.cgroup()).map_err(refused)?;
     command.args(arguments);
-    let output = pipe::Receiver::from_owned_fd(output.into()).map_err(refused)?;
+    let pipe = pipe::Receiver::from_owned_fd(output.into()).map_err(refused)?;
     let started = Instant::now();
-    let child = launch(command, registry).map_err(refused)?;
-    let exit = exit_of(group_of(&child.child)).map_err(refused)?;
+    let child = launch(command, registry, means).map_err(refused)?;
+    let exit = exit_of(child.pid()).map_err(refused)?;
     // Nothing can fail from here on: a start that is told has an end that is told.
-    on_start(child.child.id());
-    Ok(supervise(child, exit, started, Output { pipe: output, log: spec.log.clone() }, spawner))
+    on_start(child.pid().as_raw().unsigned_abs());
+    Ok(supervise(child, exit, started, Output { pipe, log: spec.log.clone() }, spawner))
 }
 
 /// The command without its arguments, and the pipe that carries what it prints: one for both
 /// streams, because that keeps their order.
-fn prepare(program: &str, spec: &ProcessSpec, launcher: Option<&Path>) -> io::Result<(Command, io::PipeReader)> {
+fn prepare(
+    program: &str,
+    spec: &ProcessSpec,
+    launcher: Option<&Path>,
+    cgroup: Option<&Cgroup>,
+) -> io::Result<(Command, io::PipeReader)> {
     let program = find(program, spec)?;
     let (output, writer) = io::pipe()?;
     let mut command = match launcher {
-        Some(launcher) => launcher::command(launcher, &program),
+        Some(launcher) => launcher::command(launcher, cgroup.map(Cgroup::path), &program),
         None => Command::new(program),
     };
     command
@@ -240,103 +247,24 @@ fn find(program: &str, spec: &ProcessSpec) -> io::Result<PathBuf> {
 
 /// Starts the command and registers its group. Consumes the command, because that closes our copy
 /// of the pipe's writing end.
-fn launch(mut command: Command, registry: &Arc<Registry>) -> io::Result<Unreaped> {
+fn launch(mut command: Command, registry: &Arc<Registry>, means: Means) -> io::Result<Unreaped> {
     let mut child = command.spawn()?;
-    if let Err(error) = registry.register(group_of(&child)) {
+    let group = Pid::from_raw(child.id().cast_signed());
+    if let Err(error) = registry.register(group, means.cgroup().map(Cgroup::path)) {
         let _ = child.kill();
         child.wait()?;
         return Err(error);
     }
-    Ok(Unreaped { child, registry: Arc::clone(registry), reaped: false })
-}
-
-fn group_of(child: &Child) -> Pid {
-    Pid::from_raw(child.id().cast_signed())
-}
-
-/// What a process prints, and where that goes.
-struct Output {
-    pipe: pipe::Receiver,
-    log: Option<PathBuf>,
+    Ok(Unreaped::new(child, Arc::clone(registry), means))
 }
 
 /// Has its output captured and its end watched.
 fn supervise(child: Unreaped, exit: AsyncFd<OwnedFd>, started: Instant, output: Output, spawner: Spawner) -> Process {
-    let (pid, registry, exit) = (group_of(&child.child), Arc::clone(&child.registry), Arc::new(exit));
-    let (ordered, tail) = (Arc::new(AtomicBool::new(false)), Tail::default());
+    let (pid, registry, means) = (child.pid(), Arc::clone(child.registry()), child.means().clone());
+    let (exit, watched) = (Arc::new(exit), Watched::default());
     let (ended, end) = watch::channel(None);
     let mask = spawner.mask().clone();
-    let watcher = Watcher { child, exit: Arc::clone(&exit), ordered: Arc::clone(&ordered), tail: tail.clone() };
+    let watcher = Watcher { child, exit: Arc::clone(&exit), watched: watched.clone() };
     tokio::spawn(async move { ended.send_replace(Some(watcher.watch(output, mask).await)) });
-    Process { pid, started, exit, registry, ordered, tail, end, _spawner: spawner }
-}
-
-/// A descriptor that becomes readable when the process exits, without reaping it.
-fn exit_of(pid: Pid) -> io::Result<AsyncFd<OwnedFd>> {
-    let pid = rustix::process::Pid::from_raw(pid.as_raw()).ok_or(Errno::ESRCH)?;
-    let descriptor = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
-    // SAFETY: an `OwnedFd` stays the same open descriptor until it is dropped, and nobody takes it out.
-    Ok(unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }?)
-}
-
-/// A child that has to be reaped, after its group was released.
-#[derive(Debug)]
-struct Unreaped {
-    child: Child,
-    registry: Arc<Registry>,
-    reaped: bool,
-}
-
-impl Unreaped {
-    /// Ends the group and reaps its leader, which must have exited or have been killed.
-    fn reap(&mut self) -> io::Result<ExitStatus> {
-        self.registry.release(group_of(&self.child));
-        self.reaped = true;
-        self.child.wait()
-    }
-}
-
-impl Drop for Unreaped {
-    /// Whoever gives up watching ends the group.
-    fn drop(&mut self) {
-        if !self.reaped {
-            let _ = self.reap();
-        }
-    }
-}
-
-/// Sees one process to its end.
-#[derive(Debug)]
-struct Watcher {
-    child: Unreaped,
-    exit: Arc<AsyncFd<OwnedFd>>,
-    ordered: Arc<AtomicBool>,
-    tail: Tail,
-}
-
-impl Watcher {
-    async fn watch(mut self, output: Output, mask: Mask) -> ProcessEnd {
-        let (Output { pipe, log }, enough) = (output, CancellationToken::new());
-        let mut capture = tokio::spawn(output::capture(pipe, self.tail.clone(), Log::new(log), mask, enough.clone()));
-        if let Err(error) = self.exit.readable().await {
-            tracing::warn!(%error, "a process can no longer be watched and is ended");
-        }
-        let status = self.child.reap();
-        if tokio::time::timeout(OUTPUT_GRACE, &mut capture).await.is_err() {
-            enough.cancel();
-            // Ends now; it has nothing to tell that the tail does not hold.
-            let _ = capture.await;
-        }
-        self.end(status.ok())
-    }
-
-    fn end(&self, status: Option<ExitStatus>) -> ProcessEnd {
-        let ordered = self.ordered.load(Ordering::Acquire);
-        ProcessEnd {
-            code: status.and_then(|status| status.code()),
-            signal: status.and_then(|status| status.signal()),
-            ordered,
-            output: if ordered { Vec::new() } else { self.tail.lines() },
-        }
-    }
+    Process { pid, started, exit, registry, means, watched, end, _spawner: spawner }
 }

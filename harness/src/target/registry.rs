@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 use std::process::ChildStdin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -34,25 +35,23 @@ impl Registry {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in the group of a new process.
-    pub(super) fn register(&self, group: Pid) -> io::Result<()> {
+    /// Takes in the group of a new process, and its cgroup if it has one.
+    pub(super) fn register(&self, group: Pid, cgroup: Option<&Path>) -> io::Result<()> {
         let mut groups = self.lock();
         if groups.closed {
             return Err(io::Error::other("the run is being stopped"));
         }
         if let Some(warden) = &mut groups.warden {
-            warden::begin(warden, group)?;
+            warden::begin(warden, group, cgroup)?;
         }
         groups.alive.insert(group);
         Ok(())
     }
 
-    /// Lets go of a group whose leader has exited and has not been reaped yet. What else is in the
-    /// group has lost its reason to be, and is killed.
+    /// Lets go of a group whose leader has exited and has not been reaped yet. Nothing else is in it.
     pub(super) fn release(&self, group: Pid) {
         let mut groups = self.lock();
         groups.alive.remove(&group);
-        let _ = killpg(group, Signal::SIGKILL);
         if let Some(warden) = &mut groups.warden {
             // A warden that was killed cannot be told; the next registration reports it.
             let _ = warden::end(warden, group);

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::process::{self, Process, ProcessSpec, SpawnError};
 use super::registry::Registry;
-use super::warden;
+use super::{remains, warden};
 use crate::mask::Mask;
 
 /// How many processes may wait to be started.
@@ -43,11 +43,16 @@ impl Spawner {
     /// Starts the thread and its helpers. `harness` is the program whose `main` calls
     /// [`hidden_command`](super::hidden_command): `/proc/self/exe` is the harness itself, even when
     /// its file has been replaced by a newer build. Without it there is neither launcher nor warden,
-    /// and processes die with the [`Process`] handles only; a SIGKILL of the caller leaves them.
+    /// and processes die with the [`Process`] handles only; a SIGKILL of the caller leaves them, and
+    /// what leaves a process's group is not found.
+    ///
+    /// The calling process adopts what processes leave behind from now on. It must not reap children
+    /// that it has not started.
     ///
     /// # Errors
-    /// If the thread or the warden could not be started.
+    /// If the thread or the warden could not be started, or nothing can be adopted.
     pub fn start(harness: Option<&Path>) -> io::Result<Self> {
+        remains::adopt()?;
         let mut warden = harness.map(warden::start).transpose()?;
         let launcher = harness.map(Path::to_owned);
         let registry = Arc::new(Registry::new(warden.as_mut().and_then(|warden| warden.stdin.take())));

@@ -1,0 +1,67 @@
+//! How much memory a process uses, with all that it has started.
+//!
+//! On Lambda the kernel kills a function at the very page that is too much. Here it is watched, so
+//! what is used for less than [`EVERY`] may not be seen.
+
+use std::io;
+use std::time::Duration;
+
+use nix::unistd::Pid;
+
+use super::process::Process;
+use super::procfs;
+
+/// When it is first looked at. Most invocations are over by then, and have cost nothing.
+const FIRST: Duration = Duration::from_millis(5);
+/// How often it is looked at from then on.
+const EVERY: Duration = Duration::from_millis(50);
+
+impl Process {
+    /// Waits until the process and its descendants together have more memory resident than this many
+    /// bytes; answers how much that is. Never comes back if they do not, or have ended.
+    ///
+    /// It is looked at 5 ms after the call and every 50 ms from then on, and only while somebody
+    /// waits: drop it when an invocation is over. What one process has resident counts in full; what
+    /// several share counts once, as in a cgroup.
+    pub async fn exceeds(&self, bytes: u64) -> u64 {
+        tokio::time::sleep(FIRST).await;
+        loop {
+            // What cannot be seen belongs to somebody else by now, or is gone.
+            if let Ok(Some(used)) = self.uses_more_than(bytes) {
+                return used;
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// The most memory, in bytes, that the process itself had resident at any time; nothing if it has
+    /// ended. Its descendants are not part of it.
+    pub fn peak_memory(&self) -> Option<u64> {
+        procfs::peak_resident(self.pid())
+    }
+
+    fn uses_more_than(&self, bytes: u64) -> io::Result<Option<u64>> {
+        let members = self.members()?;
+        let resident = total(&members, procfs::resident)?;
+        if resident <= bytes {
+            return Ok(None);
+        }
+        // What is shared was counted for each. Their true shares are dear to read: only now.
+        let used = if members.len() > 1 { total(&members, procfs::proportional)? } else { resident };
+        Ok((used > bytes).then_some(used))
+    }
+
+    /// The process and all that it has started.
+    fn members(&self) -> io::Result<Vec<Pid>> {
+        if let Some(cgroup) = self.means().cgroup() {
+            return cgroup.members();
+        }
+        let mut members = procfs::descendants(self.pid())?;
+        members.push(self.pid());
+        Ok(members)
+    }
+}
+
+fn total(members: &[Pid], memory: impl Fn(Pid) -> io::Result<u64>) -> io::Result<u64> {
+    members.iter().map(|pid| memory(*pid)).sum()
+}
