@@ -19,7 +19,7 @@ use harness::target::process::SpawnError;
 use harness::target::service::ServiceError;
 use harness::target::{Process, ProcessSpec, Service, ServiceSpec, Spawner};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use support::{Events, pid_in, states, until, until_gone};
 use tempfile::TempDir;
@@ -29,6 +29,8 @@ use verifier::event::ProcessEnd;
 
 /// The launcher and warden.
 const HARNESS: &str = env!("CARGO_BIN_EXE_harness");
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Tells a test that it is the process that another run of it has started: here is its folder.
 const CHILD: &str = "PROCESSES_TEST_CHILD";
 
@@ -252,7 +254,7 @@ fn name_of(pid: u32) -> String {
 #[tokio::test]
 async fn what_starts_others_for_ever_outside_the_group_is_killed() {
     let folder = tempfile::tempdir().unwrap();
-    let script = "setsid sh -c 'echo $$ > child; while :; do sleep 0.001 & done' & wait";
+    let script = "setsid sh -c 'echo $$ > child; while [ -e child ]; do sleep 0.001 & done' & wait";
     let process = spawn(&spawner(), script, &folder).await;
     let child = pid_in(&folder.path().join("child")).await;
     process.suspend();
@@ -278,7 +280,8 @@ async fn what_left_the_group_is_told_after_the_end() {
 async fn nobody_escapes_a_cgroup() {
     let folder = tempfile::tempdir().unwrap();
     for freezer in freezers().into_iter().filter(|freezer| *freezer == Freezer::Cgroup2) {
-        let script = "(setsid sh -c 'echo $$ > busy; while :; do :; done' &); echo $$ > leader; wait; exec sleep 1000";
+        let script =
+            "(setsid sh -c 'echo $$ > busy; while [ -e busy ]; do :; done' &); echo $$ > leader; exec sleep 1000";
         let process = spawn_with(freezer, &spawner(), script, &folder).await;
         let busy = pid_in(&folder.path().join("busy")).await;
         for _ in 0..5 {
@@ -301,7 +304,7 @@ async fn nobody_escapes_a_cgroup() {
 #[tokio::test]
 async fn process_that_is_not_to_be_stopped_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let script = "echo $$ > leader; while :; do :; done";
+    let script = "echo $$ > leader; while [ -e leader ]; do :; done";
     let process = spawn_with(Freezer::Off, &spawner(), script, &folder).await;
     let leader = pid_in(&folder.path().join("leader")).await;
     process.suspend();
@@ -351,6 +354,74 @@ async fn process_that_has_ended_cannot_be_confirmed_as_stopped() {
     process.ended().await;
     process.suspend();
     assert_matches!(process.confirm_suspended().await, Err(NotStopped::Ended));
+}
+
+const MIB: u64 = 1024 * 1024;
+
+#[tokio::test]
+async fn process_that_uses_too_much_memory_is_noticed() {
+    for freezer in freezers() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "x=$(head -c 67108864 /dev/zero | tr '\\0' x); sleep 1000";
+        let process = spawn_with(freezer, &spawner(), script, &folder).await;
+        let used = tokio::time::timeout(PATIENCE, process.exceeds(32 * MIB)).await.unwrap();
+        assert!(used > 32 * MIB, "{used}");
+        until("all is used", || process.peak_memory().unwrap() > 64 * MIB).await;
+    }
+}
+
+#[tokio::test]
+async fn memory_of_what_a_process_has_started_counts_wherever_it_has_gone() {
+    for freezer in freezers() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "{ head -c 67108864 /dev/zero; sleep 1000; } | setsid tail -n 1 & wait";
+        let process = spawn_with(freezer, &spawner(), script, &folder).await;
+        assert!(tokio::time::timeout(PATIENCE, process.exceeds(32 * MIB)).await.unwrap() > 32 * MIB);
+        assert!(process.peak_memory().unwrap() < 32 * MIB, "it is not the process itself");
+    }
+}
+
+#[tokio::test]
+async fn process_that_uses_little_memory_never_exceeds_its_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = spawn(&spawner(), WITH_CHILD, &folder).await;
+    pid_in(&folder.path().join("leader")).await;
+    assert_never(process.exceeds(32 * MIB)).await;
+}
+
+/// A child that was forked has all the memory of its parent, until it changes it.
+#[tokio::test]
+async fn memory_that_several_share_counts_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "x=$(head -c 67108864 /dev/zero | tr '\\0' x); \
+                  (echo > child; while :; do sleep 0.1; done) & echo $$ > leader; while :; do sleep 0.1; done";
+    let process = spawn(&spawner(), script, &folder).await;
+    pid_in(&folder.path().join("leader")).await;
+    until("there is a child", || folder.path().join("child").exists()).await;
+    let of_one = resident(process.id());
+    assert!(of_one > 64 * MIB);
+    assert_never(process.exceeds(of_one / 2 * 3)).await;
+}
+
+#[tokio::test]
+async fn process_that_has_ended_uses_no_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = spawn(&spawner(), "exit 0", &folder).await;
+    process.ended().await;
+    assert_never(process.exceeds(0)).await;
+    assert_eq!(process.peak_memory(), None);
+}
+
+/// What a process has resident, in bytes.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB")).unwrap();
+    kilobytes.trim().parse::<u64>().unwrap() * 1024
+}
+
+/// Some looks later, it is still waited for.
+async fn assert_never(exceeds: impl Future<Output = u64>) {
+    assert_matches!(tokio::time::timeout(Duration::from_millis(300), exceeds).await, Err(_));
 }
 
 /// A service's process is a script here; who listens at its port is the test.
@@ -541,6 +612,7 @@ async fn be_a_harness(folder: &Path, ending: Ending) {
             let spec = ProcessSpec { freezer, ..shell(FAMILY, &folder) };
             let process = spawner.spawn(spec, |_| {}).await.unwrap();
             family(&folder).await;
+            fs::write(folder.join("cgroup"), cgroup_of(process.id()).as_os_str().as_encoded_bytes()).unwrap();
             if state == "frozen" {
                 process.suspend();
                 let _ = process.confirm_suspended().await;
@@ -585,6 +657,15 @@ async fn no_process_is_left(test: &str, ending: Ending) {
     for pid in pids {
         until_gone(pid).await;
     }
+    for cgroup in families.iter().filter_map(|folder| own_cgroup(folder)) {
+        until("its cgroup is removed", || !cgroup.exists()).await;
+    }
+}
+
+/// The cgroup that a family has for itself, if it has one.
+fn own_cgroup(folder: &Path) -> Option<PathBuf> {
+    let path = PathBuf::from(fs::read_to_string(folder.join("cgroup")).unwrap());
+    path.file_name()?.to_str()?.starts_with("harness-").then_some(path)
 }
 
 #[tokio::test]
@@ -623,12 +704,17 @@ async fn processes_die_with_the_harness_even_when_its_warden_is_gone() {
     kill(warden_of(harness.id()), Signal::SIGKILL).unwrap();
     harness.kill().unwrap();
     harness.wait().unwrap();
+    // All but the leaders are the warden's business; here they are the test's.
     for folder in &families {
-        until_gone(pid_in(&folder.join("leader")).await).await;
-        // The others are the warden's business; here they are the test's.
-        for pid in &family(folder).await[1..] {
+        let pids = family(folder).await;
+        until_gone(pids[0]).await;
+        let _ = killpg(Pid::from_raw(pids[0].cast_signed()), Signal::SIGKILL);
+        for pid in &pids[3..] {
             kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
-            until_gone(*pid).await;
+        }
+        if let Some(cgroup) = own_cgroup(folder) {
+            fs::write(cgroup.join("cgroup.kill"), "1").unwrap();
+            until("its cgroup can be removed", || fs::remove_dir(&cgroup).is_ok()).await;
         }
     }
 }
