@@ -393,8 +393,11 @@ async fn process_that_uses_little_memory_never_exceeds_its_limit() {
 #[tokio::test]
 async fn memory_that_several_share_counts_once() {
     let folder = tempfile::tempdir().unwrap();
-    let script = "x=$(head -c 67108864 /dev/zero | tr '\\0' x); \
-                  (echo > child; while :; do sleep 0.1; done) & echo $$ > leader; while :; do sleep 0.1; done";
+    // A shell lets go of what it needed for a command at the end of its line.
+    let script = "x=$(head -c 67108864 /dev/zero | tr '\\0' x)
+        (echo > child; while [ -e child ]; do sleep 0.1; done) &
+        echo $$ > leader
+        while [ -e leader ]; do sleep 0.1; done";
     let process = spawn(&spawner(), script, &folder).await;
     pid_in(&folder.path().join("leader")).await;
     until("there is a child", || folder.path().join("child").exists()).await;

@@ -9,12 +9,14 @@ use std::time::Duration;
 use nix::unistd::Pid;
 
 use super::process::Process;
-use super::procfs;
+use super::procfs::{self, Stat};
 
 /// When it is first looked at. Most invocations are over by then, and have cost nothing.
 const FIRST: Duration = Duration::from_millis(5);
 /// How often it is looked at from then on.
 const EVERY: Duration = Duration::from_millis(50);
+/// When what is too much is looked at a second time.
+const AGAIN: Duration = Duration::from_millis(1);
 
 impl Process {
     /// Waits until the process and its descendants together have more memory resident than this many
@@ -26,9 +28,12 @@ impl Process {
     pub async fn exceeds(&self, bytes: u64) -> u64 {
         tokio::time::sleep(FIRST).await;
         loop {
-            // What cannot be seen belongs to somebody else by now, or is gone.
-            if let Ok(Some(used)) = self.uses_more_than(bytes) {
-                return used;
+            if self.uses_more_than(bytes).is_some() {
+                // What is seen once may be a passing state of things: a number counts if it is seen again.
+                tokio::time::sleep(AGAIN).await;
+                if let Some(used) = self.uses_more_than(bytes) {
+                    return used;
+                }
             }
             tokio::time::sleep(EVERY).await;
         }
@@ -40,15 +45,16 @@ impl Process {
         procfs::peak_resident(self.pid())
     }
 
-    fn uses_more_than(&self, bytes: u64) -> io::Result<Option<u64>> {
-        let members = self.members()?;
-        let resident = total(&members, procfs::resident)?;
+    /// How much is used, if that is more. What cannot be seen is used by somebody else, or is gone.
+    fn uses_more_than(&self, bytes: u64) -> Option<u64> {
+        let members = self.members().ok()?;
+        let resident = total(&members, procfs::resident).ok()?;
         if resident <= bytes {
-            return Ok(None);
+            return None;
         }
         // What is shared was counted for each. Their true shares are dear to read: only now.
-        let used = if members.len() > 1 { total(&members, procfs::proportional)? } else { resident };
-        Ok((used > bytes).then_some(used))
+        let used = if members.len() > 1 { shares(&members).ok()?? } else { resident };
+        (used > bytes).then_some(used)
     }
 
     /// The process and all that it has started.
@@ -60,6 +66,18 @@ impl Process {
         members.push(self.pid());
         Ok(members)
     }
+}
+
+/// What several processes use together, if that can be told. While a process starts another, both may use
+/// the same memory as one (vfork(2)), and it would count twice; the one that has lent it waits in the
+/// kernel for so long.
+fn shares(members: &[Pid]) -> io::Result<Option<u64>> {
+    for pid in members {
+        if Stat::of(*pid)?.is_some_and(Stat::is_uninterruptible) {
+            return Ok(None);
+        }
+    }
+    total(members, procfs::proportional).map(Some)
 }
 
 fn total(members: &[Pid], memory: impl Fn(Pid) -> io::Result<u64>) -> io::Result<u64> {

@@ -40,6 +40,11 @@ impl Stat {
         matches!(self.state, 'Z' | 'X')
     }
 
+    /// It waits in the kernel and cannot be interrupted.
+    pub(super) fn is_uninterruptible(self) -> bool {
+        self.state == 'D'
+    }
+
     /// Stopped, or dead: it makes no progress.
     fn is_still(self) -> bool {
         matches!(self.state, 'T' | 't') || self.is_dead()
