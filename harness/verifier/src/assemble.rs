@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::event::{ExportAnswer, Peer};
 use crate::id::{RequestId, SpanId, TraceId};
+use crate::processes::Cycle;
 use crate::roles::RoleId;
 use crate::span::SpanKind;
 use crate::time::Timestamp;
@@ -23,6 +24,8 @@ pub(crate) struct SeenSpan {
     pub(crate) name: String,
     pub(crate) kind: SpanKind,
     pub(crate) peer: Peer,
+    /// The stretch that its peer's life was in when it came.
+    pub(crate) cycle: Cycle,
     pub(crate) end: Timestamp,
     pub(crate) received: Timestamp,
     pub(crate) answer: ExportAnswer,

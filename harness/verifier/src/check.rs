@@ -1,14 +1,15 @@
 //! The rules: one small function each. They see one request's ledger record and its spans.
 
-use crate::assemble::AssembledSpan;
+use crate::assemble::{AssembledSpan, SeenSpan};
 use crate::contract::Per;
 use crate::event::Patience;
 use crate::expect::{Fact, Slot, expected_slots};
-use crate::finding::{Cause, FindingCode, FindingKey};
+use crate::finding::{Cause, Filing, FindingCode, FindingKey};
 use crate::id::{RequestId, TraceId};
-use crate::ledger::{DeliveryEnd, MessageRecord, RequestRecord};
-use crate::processes::Processes;
-use crate::roles::{Role, Roles};
+use crate::ledger::{DeliveryEnd, DeliveryRecord, MessageRecord, RequestRecord};
+use crate::processes::{Host, Processes};
+use crate::roles::{Role, RoleId, Roles};
+use crate::tally::PlaceState;
 
 /// A request with all that is known of it.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +21,8 @@ pub(crate) struct Case<'a> {
     pub(crate) roles: &'a Roles,
     pub(crate) processes: &'a Processes,
     pub(crate) patience: Patience,
+    /// How many more spans the scenario excuses.
+    pub(crate) excuses_left: u64,
 }
 
 /// Which span takes which place.
@@ -27,7 +30,9 @@ pub(crate) struct Case<'a> {
 pub(crate) struct Matching {
     pub(crate) slots: Vec<Slot>,
     /// For each slot, the place of its span in the case.
-    pub(crate) taken: Vec<Option<usize>>,
+    taken: Vec<Option<usize>>,
+    /// For each slot, whether it is empty and excused.
+    excused: Vec<bool>,
     /// Stored spans without a slot, by their places in the case.
     pub(crate) surplus: Vec<usize>,
 }
@@ -38,8 +43,8 @@ pub(crate) struct Violation {
     pub(crate) code: FindingCode,
     pub(crate) cause: Cause,
     pub(crate) subject: String,
-    /// The finding whose consequence it is.
-    pub(crate) root: Option<FindingKey>,
+    /// The findings whose consequence it is, if there are such, the strongest first.
+    pub(crate) roots: Vec<FindingKey>,
     /// Where it shows.
     pub(crate) place: Place,
     /// What was seen, in a line.
@@ -62,17 +67,29 @@ impl Violation {
     pub(crate) fn key(&self) -> FindingKey {
         FindingKey { code: self.code, cause: self.cause, subject: self.subject.clone() }
     }
+
+    /// Its place among the findings.
+    pub(crate) fn filing(&self) -> Filing {
+        Filing { key: self.key(), roots: self.roots.clone() }
+    }
 }
 
 impl Matching {
-    /// Gives every stored span its place: first those that fit it by evidence, then those that fit by role.
+    /// Gives every stored span its place, those that fit best first. Where two places fit a span equally
+    /// well, the one that is not excused needs it more.
     pub(crate) fn new(case: &Case<'_>) -> Self {
         let slots = expected_slots(case.record, case.roles);
-        let mut matching = Self { taken: vec![None; slots.len()], slots, surplus: Vec::new() };
+        let count = slots.len();
+        let mut matching = Self { slots, taken: vec![None; count], excused: vec![false; count], surplus: Vec::new() };
         let mut free: Vec<usize> = (0..case.spans.len()).filter(|&span| case.spans[span].span.is_stored()).collect();
-        matching.fill(&mut free, |slot, span| role_fits(case, slot, span) && evidence_fits(case, slot, span));
-        matching.fill(&mut free, |slot, span| role_fits(case, slot, span));
+        for least in Fit::BEST_FIRST {
+            for excusable in [false, true] {
+                matching
+                    .fill(&mut free, |slot, span| slot.excusable == excusable && fit(case, slot, span) >= Some(least));
+            }
+        }
         matching.surplus = free;
+        matching.excuse(case);
         matching
     }
 
@@ -84,20 +101,49 @@ impl Matching {
         }
     }
 
-    /// Whether every span that must be there is.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.missing().next().is_none()
+    /// Excuses what the kill took along. A span that was exported and refused is not lost through that.
+    fn excuse(&mut self, case: &Case<'_>) {
+        let refused: Vec<_> = (0..case.spans.len()).filter(|&span| !case.spans[span].span.is_stored()).collect();
+        let is_refused = |slot| refused.iter().any(|&span| fit(case, slot, span) >= Some(Fit::Environment));
+        let is_excusable = |place: &usize| {
+            let slot = &self.slots[*place];
+            slot.excusable && self.taken[*place].is_none() && !is_refused(slot)
+        };
+        let excusable: Vec<_> = (0..self.slots.len()).filter(is_excusable).collect();
+        for (place, _) in excusable.into_iter().zip(0..case.excuses_left) {
+            self.excused[place] = true;
+        }
     }
 
-    /// The slots that must be taken and are not.
-    pub(crate) fn missing(&self) -> impl Iterator<Item = (usize, Slot)> {
+    /// Whether every span is there that was asked for, those included that are excused.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.absent().next().is_none()
+    }
+
+    /// What became of a slot.
+    pub(crate) fn state(&self, place: usize) -> PlaceState {
+        match (self.taken[place], self.slots[place].required) {
+            (Some(_), _) => PlaceState::Matched,
+            (None, false) => PlaceState::Open,
+            (None, true) if self.excused[place] => PlaceState::Excused,
+            (None, true) => PlaceState::Missing,
+        }
+    }
+
+    /// The slots and what became of them.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (Slot, PlaceState)> {
+        self.slots.iter().enumerate().map(|(place, slot)| (*slot, self.state(place)))
+    }
+
+    /// The slots that must be taken and are not, excused or not.
+    fn absent(&self) -> impl Iterator<Item = (usize, Slot)> {
         let slots = self.slots.iter().copied().enumerate();
         slots.filter(|&(place, slot)| slot.required && self.taken[place].is_none())
     }
 
-    /// The slots, and whether they are taken.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (&Slot, bool)> {
-        self.slots.iter().zip(self.taken.iter().map(Option::is_some))
+    /// The slots that must be taken, are not, and are not excused.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = (usize, Slot)> {
+        self.absent().filter(|&(place, _)| !self.excused[place])
     }
 
     /// The slots that are taken, with the places of their spans.
@@ -106,26 +152,49 @@ impl Matching {
     }
 }
 
-fn role_fits(case: &Case<'_>, slot: &Slot, span: usize) -> bool {
-    case.spans[span].span.role == Some(slot.role)
+/// How well a span fits a place, by what else than its role speaks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// Nothing does.
+    Role,
+    /// It came from the environment that had the delivery.
+    Environment,
+    /// It continues the context that the message carries.
+    Carrier,
+    /// Both.
+    EnvironmentAndCarrier,
+    /// It came from there in that very stretch of the environment's life. Or, where there is no
+    /// delivery: it is the very one that the ledger's row speaks of, as far as that can tell.
+    Exact,
 }
 
-/// Whether a span is the very one that the ledger's row speaks of, as far as the row can tell.
-fn evidence_fits(case: &Case<'_>, slot: &Slot, span: usize) -> bool {
+impl Fit {
+    const BEST_FIRST: [Self; 5] =
+        [Self::Exact, Self::EnvironmentAndCarrier, Self::Carrier, Self::Environment, Self::Role];
+}
+
+/// How well a span fits a place; not at all if its role is another.
+fn fit(case: &Case<'_>, slot: &Slot, span: usize) -> Option<Fit> {
     let span = &case.spans[span].span;
     let carried = slot.fact.message(case.record).and_then(MessageRecord::traceparent);
-    match slot.fact {
-        Fact::Message(_) => {
-            carried.is_some_and(|parent| (parent.trace_id, parent.span_id) == (span.trace_id, span.span_id))
-        }
-        Fact::Delivery(..) => {
-            let delivery = slot.fact.delivery(case.record);
-            let same_environment = delivery
-                .is_some_and(|delivery| span.peer == crate::event::Peer::Environment(delivery.environment.clone()));
-            same_environment && carried.is_none_or(|parent| span.parent == Some(parent.span_id))
-        }
-        _ => true,
+    let named = || carried.is_some_and(|parent| (parent.trace_id, parent.span_id) == (span.trace_id, span.span_id));
+    if span.role != Some(slot.role) {
+        return None;
     }
+    let Some(delivery) = slot.fact.delivery(case.record) else {
+        let exact = !matches!(slot.fact, Fact::Message(_)) || named();
+        return Some(if exact { Fit::Exact } else { Fit::Role });
+    };
+    // What hangs below another span of its delivery does not name the carrier.
+    let parent = case.roles.get(slot.role).parent.map(|parent| case.roles.get(parent).span.per);
+    let continues = parent == Some(Per::Delivery) || carried.is_none_or(|carried| span.parent == Some(carried.span_id));
+    Some(match (delivery.host.is(&span.peer), continues) {
+        (true, true) if span.cycle == delivery.host.cycle => Fit::Exact,
+        (true, true) => Fit::EnvironmentAndCarrier,
+        (false, true) => Fit::Carrier,
+        (true, false) => Fit::Environment,
+        (false, false) => Fit::Role,
+    })
 }
 
 /// Applies every rule.
@@ -133,6 +202,7 @@ pub(crate) fn violations(case: &Case<'_>, matching: &Matching) -> Vec<Violation>
     let checker = Checker { case, matching, anchor: anchor(case, matching) };
     let mut found = checker.carriers();
     found.extend(checker.presence());
+    found.extend(checker.connections());
     let broken_carriers: Vec<_> = found.iter().map(Violation::key).filter(is_about_a_carrier).collect();
     for (slot, span) in matching.matched() {
         found.extend(checker.kind(slot, span));
@@ -215,27 +285,38 @@ impl Checker<'_> {
     }
 
     fn trace_missing(&self) -> Violation {
-        // A root that is itself a missing span is part of what this finding says.
-        let roots = self.matching.missing().filter_map(|(_, slot)| self.missing_cause(slot).1);
-        let root = roots.into_iter().find(|root| root.code != FindingCode::SpanMissing);
         Violation {
             code: FindingCode::TraceMissing,
             cause: Cause::NothingExported,
             subject: "trace".to_owned(),
-            root,
+            roots: self.roots_of_missing_trace(),
             place: Place::Trace,
             evidence: "the request was accepted, and no span of it was stored".to_owned(),
         }
     }
 
+    fn roots_of_missing_trace(&self) -> Vec<FindingKey> {
+        let of_spans: Vec<_> = self.matching.missing().map(|(_, slot)| self.missing_cause(slot).1).collect();
+        let explains = |root: &&FindingKey| match root.code {
+            // That is a part of what this finding says.
+            FindingCode::SpanMissing => false,
+            // That explains nothing but the spans of one function.
+            FindingCode::ExportOpenAtFreeze | FindingCode::LateByThaw => {
+                of_spans.iter().all(|roots| roots.contains(root))
+            }
+            _ => true,
+        };
+        of_spans.iter().flatten().filter(explains).cloned().collect()
+    }
+
     fn span_missing(&self, place: usize, slot: Slot) -> Violation {
-        let (cause, root) = self.missing_cause(slot);
+        let (cause, roots) = self.missing_cause(slot);
         let Role { name, span, .. } = self.role(slot);
         Violation {
             code: FindingCode::SpanMissing,
             cause,
             subject: name.clone(),
-            root,
+            roots,
             place: Place::Slot(place),
             evidence: format!("no span {:?} of {}: {}", span.name, span.service, self.fact_in_words(slot.fact)),
         }
@@ -249,7 +330,7 @@ impl Checker<'_> {
             Fact::Delivery(..) => match fact.delivery(self.case.record) {
                 Some(delivery) => format!(
                     "message {message} was delivered to {} in invocation {} (receive count {})",
-                    delivery.environment, delivery.invocation, delivery.receive_count
+                    delivery.host.environment, delivery.invocation, delivery.receive_count
                 ),
                 None => format!("message {message} was delivered"),
             },
@@ -261,32 +342,66 @@ impl Checker<'_> {
         }
     }
 
-    /// Why a span is missing, and the finding that this follows from.
-    fn missing_cause(&self, slot: Slot) -> (Cause, Option<FindingKey>) {
+    /// `export-open-at-freeze`, where it is a connection that was open: that alone is nothing wrong, and it
+    /// explains a span that had not come by then.
+    fn connections(&self) -> Vec<Violation> {
+        let missing = self.matching.missing().map(|(_, slot)| slot.fact);
+        let late = self.matching.matched().filter(|(slot, span)| self.host_of_late(*slot, *span).is_some());
+        let mut facts: Vec<_> = missing.chain(late.map(|(slot, _)| slot.fact)).collect();
+        facts.sort_unstable();
+        facts.dedup();
+        facts.into_iter().filter_map(|fact| self.connection(fact.delivery(self.case.record)?)).collect()
+    }
+
+    fn connection(&self, delivery: &DeliveryRecord) -> Option<Violation> {
+        let DeliveryRecord { host, invocation, .. } = delivery;
+        let key = host.flush_not_awaited().filter(|_| delivery.connecting)?;
+        let evidence = format!(
+            "{} was still connecting to the endpoint when it asked for the next invocation after {invocation}",
+            host.environment
+        );
+        let FindingKey { code, cause, subject } = key;
+        Some(Violation { code, cause, subject, roots: Vec::new(), place: Place::Trace, evidence })
+    }
+
+    /// Why a span is missing, and the findings that this follows from, the strongest first.
+    fn missing_cause(&self, slot: Slot) -> (Cause, Vec<FindingKey>) {
         if let Some(refused) = self.refused_span(slot) {
-            return (Cause::ExportRefused, Some(refused));
+            return (Cause::ExportRefused, vec![refused]);
         }
         match slot.fact {
             Fact::Delivery(..) => self.missing_delivery_cause(slot.fact),
             Fact::Undelivered(None) => (Cause::NothingSent, self.unsent_message()),
-            Fact::Undelivered(Some(_)) => (Cause::NeverDelivered, self.case.processes.death_of_any_function().cloned()),
-            Fact::UnsentMessage => (Cause::NothingSent, self.death_of(slot)),
+            Fact::Undelivered(Some(_)) => {
+                (Cause::NeverDelivered, self.case.processes.death_of_any_function().cloned().into_iter().collect())
+            }
+            Fact::UnsentMessage => (Cause::NothingSent, self.death_of(slot).into_iter().collect()),
             Fact::Request | Fact::Message(_) | Fact::RefusedSend => match self.death_of(slot) {
-                Some(death) => (Cause::ProcessEnded, Some(death)),
-                None if self.service_exported(slot) => (Cause::NotExported, None),
-                None => (Cause::StoppedWithoutExport, None),
+                Some(death) => (Cause::ProcessEnded, vec![death]),
+                None if self.service_exported(slot) => (Cause::NotExported, Vec::new()),
+                None => (Cause::StoppedWithoutExport, Vec::new()),
             },
         }
     }
 
-    fn missing_delivery_cause(&self, fact: Fact) -> (Cause, Option<FindingKey>) {
-        let delivery = fact.delivery(self.case.record);
-        let function = delivery.and_then(|delivery| delivery.function.as_deref());
-        match delivery.and_then(|delivery| delivery.end) {
-            Some(DeliveryEnd::Answered) => (Cause::NotFlushed, None),
-            Some(DeliveryEnd::TimedOut | DeliveryEnd::EnvironmentDied) | None => {
-                let death = function.and_then(|function| self.case.processes.death_of_function(function));
-                (Cause::EnvironmentDied, death.cloned())
+    fn missing_delivery_cause(&self, fact: Fact) -> (Cause, Vec<FindingKey>) {
+        let Some(delivery) = fact.delivery(self.case.record) else { return (Cause::NeverDelivered, Vec::new()) };
+        let (cause, roots) = self.lost_delivery_cause(delivery);
+        let corrupted = fact.message(self.case.record).is_some_and(|message| message.corrupted);
+        (if corrupted { Cause::FaultCorruptBody } else { cause }, roots)
+    }
+
+    fn lost_delivery_cause(&self, delivery: &DeliveryRecord) -> (Cause, Vec<FindingKey>) {
+        let host = &delivery.host;
+        match delivery.end {
+            Some(DeliveryEnd::Answered) => {
+                let cause = if host.cut { Cause::FaultCutConnections } else { Cause::NotFlushed };
+                (cause, host.flush_not_awaited().into_iter().chain([host.late_by_thaw()]).collect())
+            }
+            Some(DeliveryEnd::TimedOut) => (Cause::InvocationTimedOut, Vec::new()),
+            Some(DeliveryEnd::EnvironmentDied) if delivery.killed => (Cause::ExcusesUsedUp, Vec::new()),
+            Some(DeliveryEnd::EnvironmentDied) | None => {
+                (Cause::EnvironmentDied, self.case.processes.death_of_host(host).cloned().into_iter().collect())
             }
         }
     }
@@ -305,17 +420,18 @@ impl Checker<'_> {
         self.case.processes.death_of_service_name(&self.role(slot).span.service).cloned()
     }
 
-    /// The finding that the message was never sent, for what follows from it.
-    fn unsent_message(&self) -> Option<FindingKey> {
-        let (_, unsent) = self.matching.missing().find(|(_, slot)| slot.fact == Fact::UnsentMessage)?;
-        self.explanation(unsent)
+    /// The findings that the message was never sent, for what follows from it.
+    fn unsent_message(&self) -> Vec<FindingKey> {
+        let unsent = self.matching.missing().find(|(_, slot)| slot.fact == Fact::UnsentMessage);
+        unsent.map_or_else(Vec::new, |(_, unsent)| self.explanations(unsent))
     }
 
-    /// The finding that explains why a slot is empty: its own, or the one that it follows from.
-    fn explanation(&self, slot: Slot) -> Option<FindingKey> {
-        let (cause, root) = self.missing_cause(slot);
-        let own = FindingKey { code: FindingCode::SpanMissing, cause, subject: self.role(slot).name.clone() };
-        Some(root.unwrap_or(own))
+    /// The findings that explain why a slot is empty: those that it follows from, and its own.
+    fn explanations(&self, slot: Slot) -> Vec<FindingKey> {
+        let (cause, mut explanations) = self.missing_cause(slot);
+        let subject = self.role(slot).name.clone();
+        explanations.push(FindingKey { code: FindingCode::SpanMissing, cause, subject });
+        explanations
     }
 
     /// Whether the service of a slot's role exported any span of this request.
@@ -331,13 +447,30 @@ impl Checker<'_> {
         (seen != expected).then(|| self.at_span(FindingCode::KindWrong, Cause::Instrumentation, slot, span, evidence()))
     }
 
-    /// `span-late`.
+    /// `late-by-thaw` and `span-late`: at most one of them for a span.
     fn lateness(&self, slot: Slot, span: usize) -> Option<Violation> {
+        if let Some(host) = self.host_of_late(slot, span) {
+            return Some(self.late_by_thaw(host, span));
+        }
         let seen = &self.case.spans[span].span;
         let after = seen.received.since(seen.end);
         let limit = self.case.patience.late_after;
         let evidence = || format!("it came {after:.1?} after its end, the limit is {limit:?}");
         (after > limit).then(|| self.at_span(FindingCode::SpanLate, Cause::Delayed, slot, span, evidence()))
+    }
+
+    /// Where a span should have been exported, if only a later thaw of that environment let it out.
+    fn host_of_late(&self, slot: Slot, span: usize) -> Option<&Host> {
+        let seen = &self.case.spans[span].span;
+        let host = &slot.fact.delivery(self.case.record)?.host;
+        host.thawed_before(&seen.peer, seen.cycle).then_some(host)
+    }
+
+    fn late_by_thaw(&self, host: &Host, span: usize) -> Violation {
+        let FindingKey { code, cause, subject } = host.late_by_thaw();
+        let roots = host.flush_not_awaited().into_iter().collect();
+        let evidence = late_by_thaw_evidence(&self.case.spans[span].span, host);
+        Violation { code, cause, subject, roots, place: Place::Span(span), evidence }
     }
 
     /// `span-unexpected`.
@@ -346,7 +479,8 @@ impl Checker<'_> {
         let cause = if seen.role.is_some() { Cause::MoreThanFacts } else { Cause::NoSuchRole };
         let subject = self.case.roles.subject(seen.role, &seen.service, &seen.name);
         let evidence = format!("span {} {:?} of {} came from {}", seen.span_id, seen.name, seen.service, seen.peer);
-        Violation { code: FindingCode::SpanUnexpected, cause, subject, root: None, place: Place::Span(span), evidence }
+        let roots = Vec::new();
+        Violation { code: FindingCode::SpanUnexpected, cause, subject, roots, place: Place::Span(span), evidence }
     }
 
     /// `trace-fragmented`, `parent-lost` and `parent-wrong`: at most one of them for a span.
@@ -356,9 +490,9 @@ impl Checker<'_> {
         let parent = self.case.spans.iter().find(|other| {
             other.span.is_stored() && other.span.trace_id == seen.trace_id && Some(other.span.span_id) == seen.parent
         });
-        let root = || broken_carrier.filter(|_| role.span.per == Per::Delivery).cloned();
+        let roots = || broken_carrier.filter(|_| role.span.per == Per::Delivery).cloned().into_iter().collect();
         if parent.is_none() && self.anchor != Some(seen.trace_id) {
-            return Some(self.fragmented(slot, span, root()));
+            return Some(self.fragmented(slot, span, roots()));
         }
         let (code, cause) = match (role.parent, seen.parent, parent) {
             (None, None, _) => return None,
@@ -366,7 +500,9 @@ impl Checker<'_> {
             (Some(_), None, _) => (FindingCode::ParentWrong, Cause::NoParent),
             (Some(expected), Some(_), Some(parent)) if parent.span.role == Some(expected) => return None,
             (Some(_), Some(_), Some(_)) => (FindingCode::ParentWrong, Cause::OtherParent),
-            (Some(expected), Some(_), None) => match self.lost_parent(expected) {
+            // Its parent went with the kill that it survived itself.
+            (Some(expected), Some(_), None) if self.is_excused(expected, slot.fact) => return None,
+            (Some(expected), Some(_), None) => match self.lost_parent(expected, slot.fact) {
                 Some(lost) => return Some(self.parent_lost(slot, span, lost)),
                 None => (FindingCode::ParentWrong, Cause::UnknownParent),
             },
@@ -375,26 +511,33 @@ impl Checker<'_> {
         let actual = parent.map_or(String::new(), |parent| format!(" ({:?})", parent.span.name));
         let expected = role.parent.map_or("none", |parent| self.case.roles.get(parent).name.as_str());
         let evidence = format!("its parent is {named}{actual}, the contract names {expected}");
-        Some(Violation { root: root(), ..self.at_span(code, cause, slot, span, evidence) })
+        Some(Violation { roots: roots(), ..self.at_span(code, cause, slot, span, evidence) })
     }
 
     fn parent_lost(&self, slot: Slot, span: usize, lost: Slot) -> Violation {
         let evidence = format!("its parent, the span {:?}, never came", self.role(lost).span.name);
         let violation = self.at_span(FindingCode::ParentLost, Cause::ParentMissing, slot, span, evidence);
-        Violation { root: self.explanation(lost), ..violation }
+        Violation { roots: self.explanations(lost), ..violation }
     }
 
-    /// An empty slot of the parent's role.
-    fn lost_parent(&self, role: crate::roles::RoleId) -> Option<Slot> {
-        self.matching.missing().map(|(_, slot)| slot).find(|slot| slot.role == role)
+    /// Whether the place in this role for this fact is excused.
+    fn is_excused(&self, role: RoleId, fact: Fact) -> bool {
+        let mut places = self.matching.places();
+        places.any(|(slot, state)| (slot.role, slot.fact, state) == (role, fact, PlaceState::Excused))
     }
 
-    fn fragmented(&self, slot: Slot, span: usize, root: Option<FindingKey>) -> Violation {
+    /// An empty slot of the parent's role, for the same fact if there is one.
+    fn lost_parent(&self, role: RoleId, fact: Fact) -> Option<Slot> {
+        let lost = || self.matching.missing().map(|(_, slot)| slot).filter(|slot| slot.role == role);
+        lost().find(|slot| slot.fact == fact).or_else(|| lost().next())
+    }
+
+    fn fragmented(&self, slot: Slot, span: usize, roots: Vec<FindingKey>) -> Violation {
         let seen = &self.case.spans[span].span;
         let anchor = self.anchor.map_or("?".to_owned(), |anchor| anchor.to_string());
         let evidence = format!("it is in trace {}, its request's is {anchor}", seen.trace_id);
         let cause = self.fragmentation_cause(slot, span);
-        Violation { root, ..self.at_span(FindingCode::TraceFragmented, cause, slot, span, evidence) }
+        Violation { roots, ..self.at_span(FindingCode::TraceFragmented, cause, slot, span, evidence) }
     }
 
     fn fragmentation_cause(&self, slot: Slot, span: usize) -> Cause {
@@ -411,7 +554,8 @@ impl Checker<'_> {
     }
 
     fn at_span(&self, code: FindingCode, cause: Cause, slot: Slot, span: usize, evidence: String) -> Violation {
-        Violation { code, cause, subject: self.role(slot).name.clone(), root: None, place: Place::Span(span), evidence }
+        let (subject, roots) = (self.role(slot).name.clone(), Vec::new());
+        Violation { code, cause, subject, roots, place: Place::Span(span), evidence }
     }
 }
 
@@ -428,7 +572,13 @@ pub(crate) fn carrier_missing(message: &MessageRecord) -> Option<Violation> {
 }
 
 fn carrier_violation(code: FindingCode, cause: Cause, evidence: String) -> Violation {
-    Violation { code, cause, subject: "message".to_owned(), root: None, place: Place::Trace, evidence }
+    Violation { code, cause, subject: "message".to_owned(), roots: Vec::new(), place: Place::Trace, evidence }
+}
+
+/// What was seen of a span that only a later thaw let out.
+pub(crate) fn late_by_thaw_evidence(span: &SeenSpan, host: &Host) -> String {
+    let SeenSpan { span_id, name, .. } = span;
+    format!("span {span_id} {name:?} left {} only after it had been thawed for a later invocation", host.environment)
 }
 
 /// The trace id in an X-Ray header: `Root=1-<8 hex digits>-<24 hex digits>;...`

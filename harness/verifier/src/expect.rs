@@ -1,7 +1,7 @@
 //! The expected spans of one request, from its ledger record and the contract alone.
 
 use crate::contract::Per;
-use crate::ledger::{DeliveryRecord, MessageRecord, RequestRecord};
+use crate::ledger::{DeliveryRecord, MessageEnd, MessageRecord, RequestRecord};
 use crate::roles::{RoleId, Roles};
 
 /// A place for one span.
@@ -12,10 +12,22 @@ pub(crate) struct Slot {
     pub(crate) fact: Fact,
     /// Whether the place must be taken. It need not where the outcome is open to the ledger.
     pub(crate) required: bool,
+    /// Whether it is excused if nothing takes it.
+    pub(crate) excusable: bool,
+}
+
+impl Slot {
+    const fn required(role: RoleId, fact: Fact) -> Self {
+        Self { role, fact, required: true, excusable: false }
+    }
+
+    const fn open(role: RoleId, fact: Fact) -> Self {
+        Self { role, fact, required: false, excusable: false }
+    }
 }
 
 /// The ledger's fact that a span is for; messages and deliveries by their places in the record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fact {
     /// The request.
     Request,
@@ -61,7 +73,10 @@ pub(crate) fn expected_slots(record: &RequestRecord, roles: &Roles) -> Vec<Slot>
     let mut slots = Vec::new();
     for (role, contract) in roles.iter() {
         match contract.span.per {
-            Per::Request => slots.push(Slot { role, fact: Fact::Request, required: record.accepted() }),
+            Per::Request => slots.push(match record.accepted() {
+                true => Slot::required(role, Fact::Request),
+                false => Slot::open(role, Fact::Request),
+            }),
             Per::Message => slots.extend(message_slots(role, record)),
             Per::Delivery => slots.extend(delivery_slots(role, record)),
         }
@@ -71,16 +86,14 @@ pub(crate) fn expected_slots(record: &RequestRecord, roles: &Roles) -> Vec<Slot>
 
 /// One for each message; at least one, if the request was accepted. Sends that failed may have theirs.
 fn message_slots(role: RoleId, record: &RequestRecord) -> Vec<Slot> {
-    let required = |fact| Slot { role, fact, required: true };
     let once = (0..record.messages.len()).filter(|&message| !is_sent_again(record, message));
-    let mut slots: Vec<_> = once.map(|message| required(Fact::Message(message))).collect();
+    let mut slots: Vec<_> = once.map(|message| Slot::required(role, Fact::Message(message))).collect();
     if slots.is_empty() && record.accepted() {
-        slots.push(required(Fact::UnsentMessage));
+        slots.push(Slot::required(role, Fact::UnsentMessage));
     }
     // A send can fail before any queue sees it; only an answer that promises a trace rules that out.
     let unseen = u32::from(!record.accepted());
-    let open = (0..record.refused_sends + unseen).map(|_| Slot { role, fact: Fact::RefusedSend, required: false });
-    slots.extend(open);
+    slots.extend((0..record.refused_sends + unseen).map(|_| Slot::open(role, Fact::RefusedSend)));
     slots
 }
 
@@ -92,15 +105,27 @@ pub(crate) fn is_sent_again(record: &RequestRecord, message: usize) -> bool {
     own.is_some() && record.messages[..message].iter().any(|earlier| context(earlier) == own)
 }
 
-/// One for each delivery; at least one for each message.
+/// One for each delivery; at least one for each message that was not kept from its function.
 fn delivery_slots(role: RoleId, record: &RequestRecord) -> Vec<Slot> {
-    let required = |fact| Slot { role, fact, required: true };
     if record.messages.is_empty() && record.accepted() {
-        return vec![required(Fact::Undelivered(None))];
+        return vec![Slot::required(role, Fact::Undelivered(None))];
     }
-    let of_message = |(place, message): (usize, &MessageRecord)| match message.deliveries.len() {
-        0 => vec![required(Fact::Undelivered(Some(place)))],
-        count => (0..count).map(|delivery| required(Fact::Delivery(place, delivery))).collect(),
+    let of_message = |(place, message): (usize, &MessageRecord)| match message.deliveries.as_slice() {
+        [] if is_kept_from_its_function(message) => Vec::new(),
+        [] => vec![Slot::required(role, Fact::Undelivered(Some(place)))],
+        deliveries => {
+            (0..).zip(deliveries).map(|(number, delivery)| delivery_slot(role, place, number, delivery)).collect()
+        }
     };
     record.messages.iter().enumerate().flat_map(of_message).collect()
+}
+
+fn delivery_slot(role: RoleId, message: usize, number: usize, delivery: &DeliveryRecord) -> Slot {
+    Slot { excusable: delivery.is_excusable(), ..Slot::required(role, Fact::Delivery(message, number)) }
+}
+
+/// Whether a message went to the dead-letter queue although nobody was given it, and the ledger tells of
+/// a reason: then there is nothing that could have made a span.
+fn is_kept_from_its_function(message: &MessageRecord) -> bool {
+    message.end == Some(MessageEnd::DeadLettered) && message.turned_away
 }

@@ -16,6 +16,10 @@ pub enum FindingCode {
     ProcessDied,
     /// The endpoint refused a peer's exports for want of a valid key.
     ExportUnauthenticated,
+    /// A function asked for its next invocation while something it had to export was still on its way.
+    ExportOpenAtFreeze,
+    /// A span left its environment only when a later invocation had thawed that.
+    LateByThaw,
     /// A message carries no trace context.
     CarrierMissing,
     /// The trace context of a message is not its producer span's.
@@ -42,9 +46,11 @@ pub enum FindingCode {
 
 impl FindingCode {
     /// All codes, the likelier causes of others first.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::ProcessDied,
         Self::ExportUnauthenticated,
+        Self::ExportOpenAtFreeze,
+        Self::LateByThaw,
         Self::CarrierMissing,
         Self::CarrierMismatch,
         Self::TraceMissing,
@@ -71,6 +77,8 @@ impl FindingCode {
         match self {
             Self::ProcessDied => "process-died",
             Self::ExportUnauthenticated => "export-unauthenticated",
+            Self::ExportOpenAtFreeze => "export-open-at-freeze",
+            Self::LateByThaw => "late-by-thaw",
             Self::CarrierMissing => "carrier-missing",
             Self::CarrierMismatch => "carrier-mismatch",
             Self::TraceMissing => "trace-missing",
@@ -111,10 +119,22 @@ pub enum Cause {
     FaultStripContext,
     /// The harness gave the processes a wrong key, on purpose.
     FaultWrongKey,
+    /// The harness spoilt the message's body, on purpose.
+    FaultCorruptBody,
+    /// The harness cut the connections of the frozen environment, on purpose.
+    FaultCutConnections,
+    /// The harness killed the environment on purpose, and the scenario excuses no more spans.
+    ExcusesUsedUp,
     /// The process ended by itself.
     ProcessEnded,
     /// The process ended by itself before it asked for its first invocation.
     InitFailed,
+    /// The process did not ask for its first invocation in time.
+    InitTimedOut,
+    /// The environment used more memory than its function has.
+    OutOfMemory,
+    /// One of the environment's extensions ended or reported an error.
+    ExtensionFailed,
     /// The endpoint does not know the key that the peer sends.
     KeyRefused,
     /// The endpoint refused the export that held the span.
@@ -139,6 +159,12 @@ pub enum Cause {
     NeverDelivered,
     /// The invocation ended well and no export came during it.
     NotFlushed,
+    /// An export was not answered yet when the environment was frozen.
+    FlushNotAwaited,
+    /// No export came during the invocation, and one came after the next thaw.
+    SentAfterThaw,
+    /// The function's time-out passed before the invocation's end.
+    InvocationTimedOut,
     /// The environment ended during the invocation.
     EnvironmentDied,
     /// The process was stopped and did not export what it had.
@@ -179,8 +205,24 @@ impl Cause {
                 "the harness dropped the trace context at the queue on purpose (fault strip-context)"
             }
             Self::FaultWrongKey => "the harness gave the processes an unknown API key on purpose (fault wrong-key)",
+            Self::FaultCorruptBody => {
+                "the harness corrupted the message's body on purpose (fault corrupt-body): a handler that cannot read a \
+                 message still owes its span, ended with an error, and the flush"
+            }
+            Self::FaultCutConnections => {
+                "the harness cut the frozen environment's connections on purpose (fault cut-connections), and the exporter \
+                 did not get over it: give the flush a time limit, look at its result, and export again over a new connection"
+            }
+            Self::ExcusesUsedUp => {
+                "the harness killed the environment on purpose, and more spans went with it than the scenario excuses"
+            }
             Self::ProcessEnded => "the process ended by itself; its last output tells why",
             Self::InitFailed => "the process ended before it asked for its first invocation; its last output tells why",
+            Self::InitTimedOut => {
+                "the process did not ask for its first invocation within the Init phase's limit; look at what it waits for"
+            }
+            Self::OutOfMemory => "the environment used more memory than its function has, and was killed for it",
+            Self::ExtensionFailed => "an extension of the environment ended or reported an error",
             Self::KeyRefused => {
                 "the endpoint does not know this API key: look at the key and at the header `authorization: Bearer <key>`"
             }
@@ -205,6 +247,18 @@ impl Cause {
             Self::NeverDelivered => "the message was not delivered to the function in this run",
             Self::NotFlushed => {
                 "the invocation ended and no export came during it: flush, and await the flush, before returning"
+            }
+            Self::FlushNotAwaited => {
+                "a flush that nobody awaited: exports were still unanswered when the runtime asked for the next \
+                 invocation; await the flush before returning"
+            }
+            Self::SentAfterThaw => {
+                "nothing was flushed in the span's own invocation, and the next one's thaw let it out: traffic hides that, \
+                 and the last spans of each environment are lost; flush, and await the flush, before returning"
+            }
+            Self::InvocationTimedOut => {
+                "the invocation timed out before its spans were exported: what it waits for needs a limit well below the \
+                 function's time-out, and so does the flush"
             }
             Self::EnvironmentDied => "the environment ended during the invocation, before its spans were exported",
             Self::StoppedWithoutExport => {
@@ -248,6 +302,19 @@ pub(crate) struct FindingKey {
     pub(crate) cause: Cause,
     /// A role of the contract, a peer or a process.
     pub(crate) subject: String,
+}
+
+impl FindingKey {
+    /// What there is to say of a process that did not await its flush. It explains what else is wrong
+    /// with that process's exports.
+    pub(crate) const fn flush_not_awaited(process: String) -> Self {
+        Self { code: FindingCode::ExportOpenAtFreeze, cause: Cause::FlushNotAwaited, subject: process }
+    }
+
+    /// Where the cases of too many subjects are filed together.
+    fn others(&self) -> Filing {
+        Self { code: self.code, cause: self.cause, subject: "others".to_owned() }.into()
+    }
 }
 
 /// Findings of one code with one cause about one thing.
@@ -302,91 +369,109 @@ pub struct TreeLine {
     pub note: Option<String>,
 }
 
+/// A case's place among the findings: the finding that it is by itself, and those that it would follow from.
+///
+/// What a case follows from may be found only later in the run. So cases are filed as they come, and
+/// [`Findings::to_vec`] tells which of them are findings and which are consequences.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Filing {
+    pub(crate) key: FindingKey,
+    /// The findings that would explain it, the strongest first. None of them lists this one in turn.
+    pub(crate) roots: Vec<FindingKey>,
+}
+
+impl From<FindingKey> for Filing {
+    /// A case that follows from nothing else.
+    fn from(key: FindingKey) -> Self {
+        Self { key, roots: Vec::new() }
+    }
+}
+
 /// How many cases of a finding are kept with their evidence.
 const EXAMPLES: usize = 3;
 
-/// How many things one code with one cause is told apart for. A name may hold an id; what is beyond is
+/// How many filings are told apart for one code with one cause. A name may hold an id; what is beyond is
 /// counted together.
 const SUBJECTS: usize = 50;
 
-/// All findings of a run, grouped.
+/// All cases of a run, as they were filed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Findings {
-    groups: BTreeMap<FindingKey, Finding>,
-    /// How many groups there are of each code and cause.
+    cases: BTreeMap<Filing, Cases>,
+    /// How many filings there are of each code and cause.
     subjects: BTreeMap<(FindingCode, Cause), usize>,
-    /// How many cases there are, of all groups together.
-    cases: u64,
+}
+
+/// The cases that were filed together.
+#[derive(Debug, Clone, Default)]
+struct Cases {
+    count: u64,
+    examples: Vec<Example>,
 }
 
 impl Findings {
     /// Counts a case; its evidence is only asked for while examples are wanted.
-    pub(crate) fn add(&mut self, key: FindingKey, example: impl FnOnce() -> Example) {
-        self.cases += 1;
-        let finding = self.group(key);
-        finding.count += 1;
-        if finding.examples.len() < EXAMPLES {
-            finding.examples.push(example());
+    pub(crate) fn add(&mut self, filing: impl Into<Filing>, example: impl FnOnce() -> Example) {
+        let filing = self.known_or_others(filing.into());
+        let cases = self.cases.entry(filing).or_default();
+        cases.count += 1;
+        if cases.examples.len() < EXAMPLES {
+            cases.examples.push(example());
         }
-    }
-
-    /// Counts what follows from a finding.
-    pub(crate) fn add_consequence(
-        &mut self,
-        cause: FindingKey,
-        consequence: FindingCode,
-        example: impl FnOnce() -> Example,
-    ) {
-        let finding = self.group(cause);
-        *finding.consequences.entry(consequence).or_default() += 1;
-        let drawn = finding.examples.iter().any(|example| !example.expected.is_empty());
-        if !drawn && finding.examples.len() < EXAMPLES {
-            finding.examples.push(example());
-        }
-    }
-
-    /// Whether there is a case of it.
-    pub(crate) fn has(&self, key: &FindingKey) -> bool {
-        self.groups.get(key).is_some_and(|finding| finding.count > 0)
     }
 
     /// Takes a case back that later evidence has refuted.
-    pub(crate) fn retract(&mut self, key: &FindingKey, request: RequestId) {
-        let Some(finding) = self.groups.get_mut(key).filter(|finding| finding.count > 0) else { return };
-        finding.count -= 1;
-        self.cases -= 1;
-        finding.examples.retain(|example| example.request != Some(request));
+    pub(crate) fn retract(&mut self, filing: &Filing, request: RequestId) {
+        let others = filing.key.others();
+        let filing = if self.cases.contains_key(filing) { filing } else { &others };
+        let Some(cases) = self.cases.get_mut(filing) else { return };
+        cases.count = cases.count.saturating_sub(1);
+        cases.examples.retain(|example| example.request != Some(request));
     }
 
-    fn group(&mut self, key: FindingKey) -> &mut Finding {
-        let key = self.known_or_others(key);
-        self.groups.entry(key).or_insert_with_key(|key| Finding {
-            code: key.code,
-            severity: key.code.severity(),
-            cause: key.cause,
-            subject: key.subject.clone(),
-            count: 0,
-            consequences: BTreeMap::new(),
-            examples: Vec::new(),
-        })
-    }
-
-    /// The key itself, or the one of all others once there are too many.
-    fn known_or_others(&mut self, key: FindingKey) -> FindingKey {
-        if self.groups.contains_key(&key) {
-            return key;
+    /// The filing itself, or the one of all others once there are too many.
+    fn known_or_others(&mut self, filing: Filing) -> Filing {
+        if self.cases.contains_key(&filing) {
+            return filing;
         }
-        let subjects = self.subjects.entry((key.code, key.cause)).or_default();
+        let subjects = self.subjects.entry((filing.key.code, filing.key.cause)).or_default();
         if *subjects >= SUBJECTS {
-            return FindingKey { subject: "others".to_owned(), ..key };
+            return filing.key.others();
         }
         *subjects += 1;
-        key
+        filing
+    }
+
+    /// The filings that have cases, with these.
+    fn filed(&self) -> impl Iterator<Item = (&Filing, &Cases)> {
+        self.cases.iter().filter(|(_, cases)| cases.count > 0)
+    }
+
+    /// The finding that a filing's cases follow from: the strongest of its roots that was found.
+    fn root_of<'a>(&self, filing: &'a Filing) -> Option<&'a FindingKey> {
+        filing.roots.iter().find(|root| self.stands(root))
+    }
+
+    /// Whether there is a case that is this finding and no consequence of another.
+    fn stands(&self, key: &FindingKey) -> bool {
+        let with_key = self.cases.range(Filing::from(key.clone())..).take_while(|(filing, _)| filing.key == *key);
+        with_key.filter(|(_, cases)| cases.count > 0).any(|(filing, _)| self.root_of(filing).is_none())
     }
 
     /// The findings, failures and causes first.
     pub(crate) fn to_vec(&self) -> Vec<Finding> {
-        let mut findings: Vec<_> = self.groups.values().filter(|finding| finding.count > 0).cloned().collect();
+        let mut standing: BTreeMap<&FindingKey, Finding> = BTreeMap::new();
+        let mut following = Vec::new();
+        for (filing, cases) in self.filed() {
+            match self.root_of(filing) {
+                Some(root) => following.push((root, filing.key.code, cases)),
+                None => standing.entry(&filing.key).or_insert_with_key(|key| Finding::new(key)).take(cases),
+            }
+        }
+        for (root, code, cases) in following {
+            standing.entry(root).and_modify(|finding| finding.take_consequence(code, cases));
+        }
+        let mut findings: Vec<_> = standing.into_values().collect();
         findings.sort_by_key(|finding| {
             (std::cmp::Reverse(finding.severity), finding.code, std::cmp::Reverse(finding.count))
         });
@@ -394,7 +479,43 @@ impl Findings {
     }
 
     /// How many cases there are, of all findings together.
-    pub(crate) const fn cases(&self) -> u64 {
-        self.cases
+    pub(crate) fn cases(&self) -> u64 {
+        self.filed().filter(|(filing, _)| self.root_of(filing).is_none()).map(|(_, cases)| cases.count).sum()
+    }
+}
+
+impl Finding {
+    fn new(key: &FindingKey) -> Self {
+        Self {
+            code: key.code,
+            severity: key.code.severity(),
+            cause: key.cause,
+            subject: key.subject.clone(),
+            count: 0,
+            consequences: BTreeMap::new(),
+            examples: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, cases: &Cases) {
+        self.count += cases.count;
+        let room = EXAMPLES.saturating_sub(self.examples.len());
+        self.examples.extend(cases.examples.iter().take(room).cloned());
+    }
+
+    /// Counts what follows from it. If none of its own cases shows a trace, one of these does.
+    fn take_consequence(&mut self, code: FindingCode, cases: &Cases) {
+        *self.consequences.entry(code).or_default() += cases.count;
+        let drawn = self.examples.iter().any(Example::is_drawn);
+        if !drawn && self.examples.len() < EXAMPLES {
+            self.examples.extend(cases.examples.iter().find(|example| example.is_drawn()).cloned());
+        }
+    }
+}
+
+impl Example {
+    /// Whether it shows a trace.
+    fn is_drawn(&self) -> bool {
+        !self.expected.is_empty()
     }
 }

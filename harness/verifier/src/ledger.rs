@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::event::{Carrier, Delivery, Event, EventKind, Fault, InvocationOutcome, RequestOutcome};
 use crate::id::{EnvironmentId, InvocationId, MessageId, RequestId, TraceId};
-use crate::processes::Processes;
+use crate::processes::{Host, Processes};
 use crate::time::Timestamp;
 use crate::traceparent::TraceParent;
 
@@ -55,6 +55,11 @@ pub(crate) struct MessageRecord {
     pub(crate) carrier: Carrier,
     /// Whether the harness dropped that context on purpose.
     pub(crate) stripped: bool,
+    /// Whether the harness spoilt its body on purpose.
+    pub(crate) corrupted: bool,
+    /// Whether it may have been received for a function that could not take it, through no fault of its
+    /// own: no concurrency was left, or its environment was killed on order.
+    pub(crate) turned_away: bool,
     pub(crate) deliveries: Vec<DeliveryRecord>,
     /// How it left the queue.
     pub(crate) end: Option<MessageEnd>,
@@ -82,12 +87,22 @@ pub(crate) enum MessageEnd {
 #[derive(Debug, Clone)]
 pub(crate) struct DeliveryRecord {
     pub(crate) invocation: InvocationId,
-    pub(crate) environment: EnvironmentId,
-    /// The function, if the environment was known when it got the record.
-    pub(crate) function: Option<String>,
+    pub(crate) host: Host,
     pub(crate) receive_count: u32,
+    /// Whether the scenario ordered a kill of its environment in its very invocation.
+    pub(crate) killed: bool,
+    /// Whether a connection to the endpoint was still being made when its environment was frozen.
+    pub(crate) connecting: bool,
     /// How its invocation ended.
     pub(crate) end: Option<DeliveryEnd>,
+}
+
+impl DeliveryRecord {
+    /// Whether its spans need not be there: the scenario itself had its environment killed in its very
+    /// invocation, and that is how the invocation ended. No other end is excused.
+    pub(crate) fn is_excusable(&self) -> bool {
+        self.killed && self.end == Some(DeliveryEnd::EnvironmentDied)
+    }
 }
 
 /// How the invocation of a delivery ended, as far as its spans depend on that.
@@ -128,13 +143,16 @@ pub(crate) struct Ledger {
     invocations: HashMap<InvocationId, Invocation>,
     /// The latest invocation of each environment that lives.
     latest: HashMap<EnvironmentId, InvocationId>,
+    /// The invocations in which living environments are killed on order.
+    kills: HashMap<EnvironmentId, InvocationId>,
+    /// When something last happened that keeps messages from functions through no fault of theirs.
+    turned_away: Option<Timestamp>,
 }
 
 /// An invocation's start.
 struct Handover<'a> {
     invocation: &'a InvocationId,
-    environment: &'a EnvironmentId,
-    function: Option<String>,
+    host: Host,
     deliveries: &'a [Delivery],
 }
 
@@ -162,12 +180,27 @@ impl Ledger {
             EventKind::FaultInjected(Fault::ContextStripped { message }) => {
                 self.change_message(message, at, |record| record.stripped = true)
             }
+            EventKind::FaultInjected(Fault::BodyCorrupted { message }) => {
+                self.change_message(message, at, |record| record.corrupted = true)
+            }
+            EventKind::FaultInjected(Fault::EnvironmentKilled { environment, invocation }) => {
+                self.kill(environment, invocation.as_ref(), at)
+            }
+            EventKind::InvocationThrottled { .. } => {
+                self.turned_away = Some(at);
+                Vec::new()
+            }
             EventKind::InvocationStarted { invocation, environment, deliveries, .. } => {
-                let function = processes.function_of(environment);
-                self.deliver(Handover { invocation, environment, function, deliveries }, at)
+                let host = processes.host(environment);
+                self.deliver(Handover { invocation, host, deliveries }, at)
+            }
+            EventKind::EnvironmentFrozen { environment, open } if open.connections > 0 => {
+                self.freeze_connecting(environment, at)
             }
             EventKind::InvocationFinished { invocation, outcome } => self.finish_invocation(invocation, outcome, at),
-            EventKind::EnvironmentEnded { environment, .. } => self.end_environment(environment),
+            EventKind::EnvironmentReset { environment, .. } | EventKind::EnvironmentEnded { environment, .. } => {
+                self.end_process(environment)
+            }
             _ => Vec::new(),
         }
     }
@@ -211,6 +244,8 @@ impl Ledger {
             sent: at,
             carrier: carrier.clone(),
             stripped: false,
+            corrupted: false,
+            turned_away: false,
             deliveries: Vec::new(),
             end: None,
         };
@@ -239,7 +274,24 @@ impl Ledger {
     }
 
     fn end_message(&mut self, message: &MessageId, end: MessageEnd, at: Timestamp) -> Vec<RequestId> {
-        self.change_message(message, at, |record| record.end = Some(end))
+        let turned_away = self.turned_away;
+        self.change_message(message, at, |record| {
+            record.end = Some(end);
+            record.turned_away = turned_away >= Some(record.sent);
+        })
+    }
+
+    /// Notes an order to kill an environment; it may come before the invocation has begun.
+    fn kill(
+        &mut self,
+        environment: &EnvironmentId,
+        invocation: Option<&InvocationId>,
+        at: Timestamp,
+    ) -> Vec<RequestId> {
+        self.turned_away = Some(at);
+        let Some(invocation) = invocation else { return Vec::new() };
+        self.kills.insert(environment.clone(), invocation.clone());
+        self.change_deliveries(invocation, at, |delivery| delivery.killed = true)
     }
 
     fn deliver(&mut self, handover: Handover<'_>, at: Timestamp) -> Vec<RequestId> {
@@ -247,14 +299,15 @@ impl Ledger {
         for Delivery { message, receive_count } in handover.deliveries {
             let delivery = DeliveryRecord {
                 invocation: handover.invocation.clone(),
-                environment: handover.environment.clone(),
-                function: handover.function.clone(),
+                host: handover.host.clone(),
                 receive_count: *receive_count,
+                killed: self.kills.get(&handover.host.environment) == Some(handover.invocation),
+                connecting: false,
                 end: None,
             };
             changed.extend(self.change_message(message, at, |record| record.deliveries.push(delivery)));
         }
-        self.begin_invocation(handover.invocation, handover.environment, handover.deliveries);
+        self.begin_invocation(handover.invocation, &handover.host.environment, handover.deliveries);
         changed
     }
 
@@ -286,23 +339,42 @@ impl Ledger {
     ) -> Vec<RequestId> {
         let Some(known) = self.invocations.get_mut(invocation) else { return Vec::new() };
         known.running = false;
-        let messages = known.messages.clone();
-        if self.latest.get(&known.environment) != Some(invocation) {
+        let environment = known.environment.clone();
+        let end = Some(DeliveryEnd::from(outcome));
+        let changed = self.change_deliveries(invocation, at, |delivery| delivery.end = end);
+        if self.latest.get(&environment) != Some(invocation) {
             self.invocations.remove(invocation);
-        }
-        let end = DeliveryEnd::from(outcome);
-        let mut changed = Vec::new();
-        for message in &messages {
-            changed.extend(self.change_message(message, at, |record| record.end_delivery(invocation, end)));
         }
         changed
     }
 
-    fn end_environment(&mut self, environment: &EnvironmentId) -> Vec<RequestId> {
+    /// An environment has lost its process: for good, or until it is started again.
+    fn end_process(&mut self, environment: &EnvironmentId) -> Vec<RequestId> {
+        self.kills.remove(environment);
         if let Some(latest) = self.latest.remove(environment) {
             self.forget_if_ended(&latest);
         }
         Vec::new()
+    }
+
+    /// An environment was frozen while it was connecting to the endpoint.
+    fn freeze_connecting(&mut self, environment: &EnvironmentId, at: Timestamp) -> Vec<RequestId> {
+        let Some(latest) = self.latest.get(environment).cloned() else { return Vec::new() };
+        self.change_deliveries(&latest, at, |delivery| delivery.connecting = true)
+    }
+
+    /// Changes the records of an invocation's deliveries, and answers their requests.
+    fn change_deliveries(
+        &mut self,
+        invocation: &InvocationId,
+        at: Timestamp,
+        change: impl Fn(&mut DeliveryRecord),
+    ) -> Vec<RequestId> {
+        let Some(known) = self.invocations.get(invocation) else { return Vec::new() };
+        let messages = known.messages.clone();
+        let of_message =
+            |message| self.change_message(message, at, |record| record.change_deliveries(invocation, &change));
+        messages.iter().flat_map(of_message).collect()
     }
 
     /// Changes a message's record, and answers its request.
@@ -380,8 +452,7 @@ impl Ledger {
 }
 
 impl MessageRecord {
-    fn end_delivery(&mut self, invocation: &InvocationId, end: DeliveryEnd) {
-        let of_invocation = self.deliveries.iter_mut().filter(|delivery| delivery.invocation == *invocation);
-        of_invocation.for_each(|delivery| delivery.end = Some(end));
+    fn change_deliveries(&mut self, invocation: &InvocationId, change: impl Fn(&mut DeliveryRecord)) {
+        self.deliveries.iter_mut().filter(|delivery| delivery.invocation == *invocation).for_each(change);
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::event::{Event, EventKind, ExportAnswer, Fault, Peer, ProcessEnd};
+use crate::event::{Cut, Event, EventKind, ExportAnswer, Fault, OpenExchanges, Peer, ProcessEnd, ResetReason};
 use crate::finding::{Cause, FindingCode, FindingKey};
-use crate::id::EnvironmentId;
+use crate::id::{EnvironmentId, InvocationId};
 use crate::time::Timestamp;
 
 /// The system's processes. All environments of a function count as one.
@@ -27,7 +27,95 @@ pub(crate) struct Processes {
 #[derive(Debug, Clone)]
 struct Environment {
     function: String,
+    /// Whether its process is there. One that was reset has none until its next invocation.
+    running: bool,
     initialized: bool,
+    cycle: Cycle,
+    /// The latest invocation of its process.
+    invocation: Option<InvocationId>,
+    /// How the harness cut the connections of its process, if it did.
+    cut: Option<Cut>,
+    /// The finding that it ended by itself.
+    death: Option<FindingKey>,
+}
+
+impl Environment {
+    const fn new(function: String) -> Self {
+        Self {
+            function,
+            running: true,
+            initialized: false,
+            cycle: Cycle { process: 0, thaws: 0 },
+            invocation: None,
+            cut: None,
+            death: None,
+        }
+    }
+
+    /// With a new process: a reset leaves nothing of the old one's.
+    fn started_again(self) -> Self {
+        let cycle = Cycle { process: self.cycle.process + 1, thaws: 0 };
+        Self { cycle, death: self.death, ..Self::new(self.function) }
+    }
+}
+
+/// A stretch in the life of an environment: from one thaw of a process to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Cycle {
+    /// How many processes the environment had before.
+    process: u32,
+    /// How often the process has been thawed.
+    thaws: u32,
+}
+
+impl Cycle {
+    /// Whether the same process has been thawed in between.
+    const fn is_thawed_since(self, earlier: Self) -> bool {
+        self.process == earlier.process && self.thaws > earlier.thaws
+    }
+}
+
+/// Where a delivery was handled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Host {
+    pub(crate) environment: EnvironmentId,
+    /// The function, if the environment was known when it got the record.
+    function: Option<String>,
+    pub(crate) cycle: Cycle,
+    /// Whether the harness had cut the connections of its process before.
+    pub(crate) cut: bool,
+}
+
+impl Host {
+    /// Whether a span of a delivery, seen in an export of this peer, was let out by a later thaw. No
+    /// clock tells that: a freeze is recorded once all that was sent before it has arrived.
+    pub(crate) fn thawed_before(&self, peer: &Peer, seen: Cycle) -> bool {
+        self.is(peer) && seen.is_thawed_since(self.cycle)
+    }
+
+    /// Whether it is this peer.
+    pub(crate) fn is(&self, peer: &Peer) -> bool {
+        matches!(peer, Peer::Environment(environment) if *environment == self.environment)
+    }
+
+    /// The finding that its function's flush is not awaited. Where the harness has cut connections, an
+    /// export that nobody answers proves nothing.
+    pub(crate) fn flush_not_awaited(&self) -> Option<FindingKey> {
+        (!self.cut).then(|| FindingKey::flush_not_awaited(self.process()))
+    }
+
+    /// The finding that its function's spans wait for a later thaw.
+    pub(crate) fn late_by_thaw(&self) -> FindingKey {
+        let cause = if self.cut { Cause::FaultCutConnections } else { Cause::SentAfterThaw };
+        FindingKey { code: FindingCode::LateByThaw, cause, subject: self.process() }
+    }
+
+    fn process(&self) -> String {
+        match &self.function {
+            Some(function) => format!("function {function}"),
+            None => Peer::Environment(self.environment.clone()).to_string(),
+        }
+    }
 }
 
 impl Processes {
@@ -40,20 +128,29 @@ impl Processes {
     pub(crate) fn post(&mut self, event: &Event) -> Option<(FindingKey, Vec<String>)> {
         match &event.kind {
             EventKind::EnvironmentStarted { environment, function, .. } => {
-                let started = Environment { function: function.clone(), initialized: false };
-                self.environments.insert(environment.clone(), started);
+                self.start_environment(environment, function);
                 None
             }
             EventKind::EnvironmentInitialized { environment, .. } => {
-                self.environments.entry(environment.clone()).and_modify(|known| known.initialized = true);
-                None
+                self.change(environment, |known| known.initialized = true)
+            }
+            EventKind::EnvironmentThawed { environment } => self.change(environment, |known| known.cycle.thaws += 1),
+            EventKind::InvocationStarted { environment, invocation, .. } => {
+                self.change(environment, |known| known.invocation = Some(invocation.clone()))
+            }
+            EventKind::EnvironmentFrozen { environment, open } => self.open_at_freeze(environment, *open),
+            EventKind::EnvironmentReset { environment, reason, end } => {
+                self.reset_environment(environment, *reason, end)
             }
             EventKind::EnvironmentEnded { environment, end } => {
                 self.ended.push_back((event.at, environment.clone()));
                 self.end_environment(environment, end)
             }
             EventKind::ServiceEnded { service, end } => {
-                self.end(format!("service {service}"), Cause::ProcessEnded, service, end)
+                (!end.ordered).then(|| self.die(format!("service {service}"), Cause::ProcessEnded, service, end))
+            }
+            EventKind::FaultInjected(Fault::ConnectionsCut { environment, cut }) => {
+                self.change(environment, |known| known.cut = Some(*cut))
             }
             EventKind::FaultInjected(Fault::WrongKey) => {
                 self.wrong_key = true;
@@ -63,21 +160,87 @@ impl Processes {
         }
     }
 
-    fn end_environment(&mut self, environment: &EnvironmentId, end: &ProcessEnd) -> Option<(FindingKey, Vec<String>)> {
-        let known = self.environments.get(environment)?.clone();
-        let cause = if known.initialized { Cause::ProcessEnded } else { Cause::InitFailed };
-        self.end(format!("function {}", known.function), cause, environment.as_str(), end)
+    fn start_environment(&mut self, environment: &EnvironmentId, function: &str) {
+        let started = match self.environments.remove(environment) {
+            Some(known) => known.started_again(),
+            None => Environment::new(function.to_owned()),
+        };
+        self.environments.insert(environment.clone(), started);
     }
 
-    fn end(&mut self, process: String, cause: Cause, who: &str, end: &ProcessEnd) -> Option<(FindingKey, Vec<String>)> {
-        if end.ordered {
+    /// Changes what is known of an environment, which is no finding.
+    fn change<T>(&mut self, environment: &EnvironmentId, change: impl FnOnce(&mut Environment)) -> Option<T> {
+        self.environments.entry(environment.clone()).and_modify(change);
+        None
+    }
+
+    /// `export-open-at-freeze`: an invocation is over, and an export of its environment is unanswered.
+    fn open_at_freeze(&self, environment: &EnvironmentId, open: OpenExchanges) -> Option<(FindingKey, Vec<String>)> {
+        let known = self.environments.get(environment)?;
+        let invocation = known.invocation.as_ref()?;
+        // Here nobody will ever answer, however long somebody waits.
+        let unanswerable = matches!(known.cut, Some(Cut::BlackHole | Cut::HalfClose));
+        if open.exports == 0 || unanswerable {
             return None;
         }
+        let evidence = format!(
+            "{} exports of {environment} were unanswered when it asked for the next invocation after {invocation}",
+            open.exports
+        );
+        Some((FindingKey::flush_not_awaited(format!("function {}", known.function)), vec![evidence]))
+    }
+
+    /// A reset is a death if the process ended by itself, or was ended for what it did. That an
+    /// invocation took too long is told by its outcome, and its process is none the worse for it.
+    fn reset_environment(
+        &mut self,
+        environment: &EnvironmentId,
+        reason: ResetReason,
+        end: &ProcessEnd,
+    ) -> Option<(FindingKey, Vec<String>)> {
+        let known = self.environments.get_mut(environment)?;
+        known.running = false;
+        let (cause, ordered) = match reason {
+            ResetReason::TimedOut => return None,
+            // The platform ends these, whatever the record says of who sent the signal.
+            ResetReason::InitTimedOut => (Cause::InitTimedOut, false),
+            ResetReason::OutOfMemory => (Cause::OutOfMemory, false),
+            ResetReason::InitFailed => (Cause::InitFailed, end.ordered),
+            ResetReason::Exited if !known.initialized => (Cause::InitFailed, end.ordered),
+            ResetReason::Exited => (Cause::ProcessEnded, end.ordered),
+            ResetReason::ExtensionFailed => (Cause::ExtensionFailed, end.ordered),
+        };
+        (!ordered).then(|| self.die_in(environment, cause, end)).flatten()
+    }
+
+    fn end_environment(&mut self, environment: &EnvironmentId, end: &ProcessEnd) -> Option<(FindingKey, Vec<String>)> {
+        let known = self.environments.get_mut(environment)?;
+        // The process of one that was reset has ended before.
+        let running = std::mem::replace(&mut known.running, false);
+        let cause = if known.initialized { Cause::ProcessEnded } else { Cause::InitFailed };
+        (running && !end.ordered).then(|| self.die_in(environment, cause, end)).flatten()
+    }
+
+    /// `process-died`: the process of an environment ended by itself.
+    fn die_in(
+        &mut self,
+        environment: &EnvironmentId,
+        cause: Cause,
+        end: &ProcessEnd,
+    ) -> Option<(FindingKey, Vec<String>)> {
+        let function = self.function_of(environment)?;
+        let (key, evidence) = self.die(format!("function {function}"), cause, environment.as_str(), end);
+        self.change::<()>(environment, |known| known.death = Some(key.clone()));
+        Some((key, evidence))
+    }
+
+    /// `process-died`.
+    fn die(&mut self, process: String, cause: Cause, who: &str, end: &ProcessEnd) -> (FindingKey, Vec<String>) {
         let key = FindingKey { code: FindingCode::ProcessDied, cause, subject: process.clone() };
         self.deaths.insert(process, key.clone());
         let mut evidence = vec![format!("{who} ended with {end}")];
         evidence.extend(end.output.iter().map(|line| format!("it printed: {line}")));
-        Some((key, evidence))
+        (key, evidence)
     }
 
     /// Forgets the environments that ended before an instant.
@@ -106,8 +269,25 @@ impl Processes {
         }
     }
 
+    /// An environment as it is now, for what is delivered to it.
+    pub(crate) fn host(&self, environment: &EnvironmentId) -> Host {
+        let known = self.environments.get(environment);
+        Host {
+            environment: environment.clone(),
+            function: known.map(|known| known.function.clone()),
+            cycle: known.map_or_else(Cycle::default, |known| known.cycle),
+            cut: known.is_some_and(|known| known.cut.is_some()),
+        }
+    }
+
+    /// The stretch that a peer's life is in. Only environments are frozen and thawed.
+    pub(crate) fn cycle_of(&self, peer: &Peer) -> Cycle {
+        let Peer::Environment(environment) = peer else { return Cycle::default() };
+        self.environments.get(environment).map_or_else(Cycle::default, |known| known.cycle)
+    }
+
     /// The function whose environment this is, while it is remembered.
-    pub(crate) fn function_of(&self, environment: &EnvironmentId) -> Option<String> {
+    fn function_of(&self, environment: &EnvironmentId) -> Option<String> {
         self.environments.get(environment).map(|known| known.function.clone())
     }
 
@@ -120,9 +300,12 @@ impl Processes {
         }
     }
 
-    /// The finding about a function whose environment ended by itself.
-    pub(crate) fn death_of_function(&self, function: &str) -> Option<&FindingKey> {
-        self.deaths.get(&format!("function {function}"))
+    /// The finding about an environment that ended by itself. One that is forgotten is told by its function.
+    pub(crate) fn death_of_host(&self, host: &Host) -> Option<&FindingKey> {
+        match self.environments.get(&host.environment) {
+            Some(known) => known.death.as_ref(),
+            None => self.deaths.get(&host.process()),
+        }
     }
 
     /// The finding about any function that ended by itself.

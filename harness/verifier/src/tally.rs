@@ -53,6 +53,8 @@ pub struct TraceTally {
     pub expected: u64,
     /// Those that are as the contract wants them: every span there, in one trace, rightly linked.
     pub complete: u64,
+    /// Those that lack nothing but spans that are excused. They are not complete, and not at fault.
+    pub excused: u64,
 }
 
 /// Spans.
@@ -93,6 +95,53 @@ pub struct PerTally {
     pub matched: u64,
     /// Spans that ledger rows lack.
     pub missing: u64,
+    /// Spans that ledger rows lack through a kill that the scenario itself ordered.
+    pub excused: u64,
+}
+
+/// What became of a place for a span; those first that need one most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum PlaceState {
+    /// Its span did not come, and should have.
+    Missing,
+    /// Its span did not come, through a kill that the scenario itself ordered.
+    Excused,
+    /// Its span did not come, and need not.
+    Open,
+    /// Its span came.
+    Matched,
+}
+
+/// What a trace amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TraceState {
+    /// It is as the contract wants it.
+    Complete,
+    /// It lacks nothing but spans that are excused.
+    Excused,
+    /// Neither; or none was promised.
+    Flawed,
+}
+
+impl PlaceState {
+    /// Its counter among those of matched, missing and excused places; open places have none.
+    fn counter<'a>(self, [matched, missing, excused]: [&'a mut u64; 3]) -> Option<&'a mut u64> {
+        match self {
+            Self::Matched => Some(matched),
+            Self::Missing => Some(missing),
+            Self::Excused => Some(excused),
+            Self::Open => None,
+        }
+    }
+}
+
+impl TraceTally {
+    /// Counts a trace as what it has become, and no more as what it was.
+    pub(crate) fn recount(&mut self, before: TraceState, after: TraceState) {
+        for (state, counted) in [(TraceState::Complete, &mut self.complete), (TraceState::Excused, &mut self.excused)] {
+            *counted = (*counted + u64::from(after == state)).saturating_sub(u64::from(before == state));
+        }
+    }
 }
 
 /// An equation of the books.
@@ -151,17 +200,40 @@ impl Tally {
     /// Statements about the system: the ledger's rows beside the spans for them.
     pub fn statements(&self) -> Vec<Equation> {
         let of = |per: Per| self.per.get(per.as_str()).copied().filter(|tally| tally.roles > 0);
-        let spans = |tally: PerTally| [("spans", tally.matched), ("missing", tally.missing)];
+        let spans =
+            |tally: PerTally| [("spans", tally.matched), ("missing", tally.missing), ("excused", tally.excused)];
         let requests = of(Per::Request)
             .map(|tally| Equation::new("requests accepted", self.requests.accepted * tally.roles, &spans(tally)));
         let messages = of(Per::Message).map(|tally| {
             let again = ("sent again by the same span", self.messages_sent_again * tally.roles);
-            let [matched, missing] = spans(tally);
-            Equation::new("messages sent", self.messages * tally.roles, &[matched, missing, again])
+            let [matched, missing, excused] = spans(tally);
+            Equation::new("messages sent", self.messages * tally.roles, &[matched, missing, excused, again])
         });
         let deliveries =
             of(Per::Delivery).map(|tally| Equation::new("deliveries", self.deliveries * tally.roles, &spans(tally)));
         [requests, messages, deliveries].into_iter().flatten().collect()
+    }
+
+    /// Counts a place for a span; `row` is the kind of ledger row that it is for, if it is for one.
+    pub(crate) fn count_place(&mut self, state: PlaceState, row: Option<Per>) {
+        self.spans.expected += u64::from(state != PlaceState::Open);
+        self.change_place(state, row, |counted| *counted += 1);
+    }
+
+    /// Counts a place anew whose span came after all.
+    pub(crate) fn fill_place(&mut self, before: PlaceState, row: Option<Per>) {
+        self.spans.expected += u64::from(before == PlaceState::Open);
+        self.change_place(before, row, |counted| *counted = counted.saturating_sub(1));
+        self.change_place(PlaceState::Matched, row, |counted| *counted += 1);
+    }
+
+    fn change_place(&mut self, state: PlaceState, row: Option<Per>, change: impl Fn(&mut u64)) {
+        let SpanTally { matched, missing, excused, .. } = &mut self.spans;
+        state.counter([matched, missing, excused]).map(&change);
+        if let Some(per) = row {
+            let PerTally { matched, missing, excused, .. } = self.per_mut(per);
+            state.counter([matched, missing, excused]).map(&change);
+        }
     }
 
     /// The counters of a kind of ledger row.
@@ -170,10 +242,11 @@ impl Tally {
     }
 
     /// The 95 % upper bound of the rate at which traces are lost, given that none was: the rule of
-    /// three (3/n). None if a trace is incomplete, or there is no trace.
+    /// three (3/n). None if a trace is at fault, or none is complete. What is excused proves nothing
+    /// either way, so it does not make the bound any narrower.
     pub fn loss_bound(&self) -> Option<f64> {
-        let TraceTally { expected, complete } = self.traces;
+        let TraceTally { expected, complete, excused } = self.traces;
         #[expect(clippy::cast_precision_loss, reason = "a ratio for people; no run has 2^52 traces")]
-        (expected > 0 && expected == complete).then(|| 3.0 / complete as f64)
+        (complete > 0 && expected == complete + excused).then(|| 3.0 / complete as f64)
     }
 }

@@ -5,6 +5,7 @@ use crate::expect::Fact;
 use crate::finding::{Example, TreeLine};
 use crate::id::TraceId;
 use crate::roles::RoleId;
+use crate::tally::PlaceState;
 
 /// A case of a finding with everything that shows it.
 pub(crate) fn example(case: &Case<'_>, matching: &Matching, violations: &[Violation]) -> Example {
@@ -50,8 +51,12 @@ impl Expected<'_> {
             }
             let contract = self.case.roles.get(role);
             let text = format!("{} {} ({})", contract.span.kind, contract.span.name, contract.span.service);
-            let missing = self.matching.taken[place].is_none().then(|| "missing".to_owned());
-            let note = note(self.violations, Place::Slot(place)).or(missing);
+            let absent = match self.matching.state(place) {
+                PlaceState::Missing => Some("missing".to_owned()),
+                PlaceState::Excused => Some("excused".to_owned()),
+                PlaceState::Matched | PlaceState::Open => None,
+            };
+            let note = note(self.violations, Place::Slot(place)).or(absent);
             lines.push(TreeLine { depth: contract.depth, text, note });
             for (child, _) in self.case.roles.iter().filter(|(_, child)| child.parent == Some(role)) {
                 self.draw(child, of_slot.or(message), lines);

@@ -11,7 +11,7 @@ use crate::tally::{Equation, Tally};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Every request became exactly one trace.
+    /// Every request became exactly one trace, but for spans that the scenario's own kills excuse.
     Pass,
     /// It did not.
     Fail,
@@ -39,9 +39,9 @@ pub enum Conclusion {
     Failed,
     /// Evidence was lost, or does not fit together.
     Inconclusive,
-    /// No request was accepted, so there was nothing to verify.
+    /// No request was accepted, or all that was to come is excused: there was nothing to verify.
     NothingVerified,
-    /// Every request became exactly one trace.
+    /// Every request became exactly one trace, but for spans that the scenario's own kills excuse.
     Passed,
 }
 
@@ -99,9 +99,9 @@ fn decide(identities: &[Equation], failed: bool, doubts: &[String], tally: &Tall
         Conclusion::BooksBroken
     } else if failed {
         Conclusion::Failed
-    } else if !doubts.is_empty() || tally.traces.complete < tally.traces.expected {
+    } else if !doubts.is_empty() || tally.traces.complete + tally.traces.excused < tally.traces.expected {
         Conclusion::Inconclusive
-    } else if tally.traces.expected == 0 {
+    } else if tally.traces.expected == 0 || tally.spans.matched == 0 {
         Conclusion::NothingVerified
     } else {
         Conclusion::Passed

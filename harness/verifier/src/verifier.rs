@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::assemble::{Assembly, MatchedBy, SeenSpan};
-use crate::check::{Case, Matching, Violation, carrier_missing, violations};
+use crate::check::{Case, Matching, Violation, carrier_missing, late_by_thaw_evidence, violations};
 use crate::contract::Per;
 use crate::event::{Carrier, Event, EventKind, Export, ExportAnswer, Patience, Peer, RequestOutcome, RunStarted};
 use crate::expect::{Slot, is_sent_again};
-use crate::finding::{Cause, Example, FindingCode, FindingKey, Findings, Severity};
+use crate::finding::{Cause, Example, Filing, FindingCode, FindingKey, Findings, Severity};
 use crate::id::{RequestId, SpanId, TraceId};
 use crate::ledger::{Ledger, MessageRecord, RequestRecord};
-use crate::processes::Processes;
+use crate::processes::{Host, Processes};
 use crate::roles::{Role, RoleId, Roles};
 use crate::span::{Resource, Span};
-use crate::tally::Tally;
+use crate::tally::{PlaceState, Tally, TraceState};
 use crate::time::Timestamp;
 use crate::traceparent::TraceParent;
 use crate::tree::example;
@@ -51,6 +51,7 @@ struct Setup {
     request_attributes: Vec<String>,
     roles: Roles,
     patience: Patience,
+    excused_at_most: Option<u64>,
 }
 
 /// Settled requests that are still remembered, so that what comes late or twice is recognised.
@@ -65,22 +66,23 @@ struct Settled {
 struct Tombstone {
     traces: Vec<TraceId>,
     spans: Vec<(TraceId, SpanId)>,
-    /// The places of the spans that are missing.
-    owed: Vec<SpanPlace>,
-    /// The places of spans that could still come, and need not.
-    open: Vec<SpanPlace>,
-    /// The findings that say that spans are missing.
-    said_missing: Vec<FindingKey>,
-    /// Whether it was accepted, and nothing but what is missing keeps its trace from being complete.
+    /// The places of spans that have not come and still could.
+    places: Vec<SpanPlace>,
+    /// The cases that say that spans are missing, or follow from that.
+    said_missing: Vec<Filing>,
+    /// Whether it was accepted, and nothing but what has not come keeps its trace from being complete.
     otherwise_complete: bool,
 }
 
 /// A place for a span, and how it was counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct SpanPlace {
     role: RoleId,
-    per: Per,
-    ledger_row: bool,
+    /// The kind of ledger row that it is for, if it is for one.
+    row: Option<Per>,
+    state: PlaceState,
+    /// Where its delivery was handled, if it is for one.
+    host: Option<Host>,
 }
 
 /// Something that the verifier still waits for.
@@ -136,6 +138,7 @@ impl Verifier {
             request_attributes: run.request_attributes.clone(),
             roles: Roles::new(&run.contract),
             patience: run.patience,
+            excused_at_most: run.excused_at_most,
         };
         self.processes = Processes::new(&run.entry);
         for (_, role) in self.setup.roles.iter() {
@@ -210,6 +213,7 @@ impl Verifier {
             name: span.name.clone(),
             kind: span.kind,
             peer: export.peer.clone(),
+            cycle: self.processes.cycle_of(&export.peer),
             end: span.end,
             received,
             answer: export.answer,
@@ -283,50 +287,59 @@ impl Verifier {
             self.duplicated(Some(request), &span);
             return;
         }
-        let place_of = |places: &[SpanPlace]| places.iter().position(|place| Some(place.role) == span.role);
         tombstone.spans.push((span.trace_id, span.span_id));
-        if let Some(place) = place_of(&tombstone.owed) {
-            self.came_after_all(request, place, &span);
-        } else if let Some(place) = place_of(&tombstone.open) {
-            let place = tombstone.open.swap_remove(place);
-            self.tally.spans.expected += 1;
-            self.count_matched(place);
-        } else {
-            let cause = if span.role.is_some() { Cause::MoreThanFacts } else { Cause::NoSuchRole };
-            self.unexpected(Some(request), cause, &span);
+        let before = tombstone.state();
+        match tombstone.take_place(&span) {
+            Some(place) => self.came_after_all(request, before, &place, &span),
+            None => {
+                let cause = if span.role.is_some() { Cause::MoreThanFacts } else { Cause::NoSuchRole };
+                self.unexpected(Some(request), cause, &span);
+            }
         }
     }
 
-    /// A span that had been judged missing came: it was late. It is held against the contract all the same.
-    fn came_after_all(&mut self, request: RequestId, place: usize, span: &SeenSpan) {
+    /// A span took its place when its request had been judged. If the place was not an open one, it is
+    /// held against the contract all the same.
+    fn came_after_all(&mut self, request: RequestId, before: TraceState, place: &SpanPlace, span: &SeenSpan) {
+        self.tally.fill_place(place.state, place.row);
+        if place.state == PlaceState::Open {
+            return;
+        }
+        let lateness = self.lateness(place, span);
+        let is_flaw = |filing: &Filing| filing.key.code.severity() == Severity::Failure;
         let Some(tombstone) = self.settled.requests.get_mut(&request) else { return };
-        let place = tombstone.owed.swap_remove(place);
         let flaw = late_flaw(self.setup.roles.get(place.role), tombstone, span);
-        tombstone.otherwise_complete &= flaw.is_none();
-        if tombstone.owed.is_empty() {
-            for key in std::mem::take(&mut tombstone.said_missing) {
-                self.findings.retract(&key, request);
+        let flawed = flaw.is_some() || lateness.as_ref().is_some_and(|(filing, _)| is_flaw(filing));
+        tombstone.otherwise_complete &= !flawed;
+        if !tombstone.has(PlaceState::Missing) {
+            for filing in std::mem::take(&mut tombstone.said_missing) {
+                self.findings.retract(&filing, request);
             }
-            self.tally.traces.complete += u64::from(tombstone.otherwise_complete);
         }
-        self.tally.spans.missing = self.tally.spans.missing.saturating_sub(1);
-        if place.ledger_row {
-            let per = self.tally.per_mut(place.per);
-            per.missing = per.missing.saturating_sub(1);
+        self.tally.traces.recount(before, tombstone.state());
+        if let Some((filing, evidence)) = lateness {
+            self.add(filing, Some(request), span, evidence);
         }
-        self.count_matched(place);
-        let evidence = format!("span {} came {:.1?} after its end", span.span_id, span.received.since(span.end));
-        self.add(FindingCode::SpanLate, Cause::Delayed, Some(request), span, evidence);
         if let Some((code, cause)) = flaw {
             let evidence = format!("span {} came after its request was judged", span.span_id);
-            self.add(code, cause, Some(request), span, evidence);
+            self.add(self.about(code, cause, span), Some(request), span, evidence);
         }
     }
 
-    fn count_matched(&mut self, place: SpanPlace) {
-        self.tally.spans.matched += 1;
-        if place.ledger_row {
-            self.tally.per_mut(place.per).matched += 1;
+    /// `late-by-thaw` or `span-late`, of a span that came after its request was judged. It is late if it
+    /// had been judged missing; one that was excused only beyond the limit.
+    fn lateness(&self, place: &SpanPlace, span: &SeenSpan) -> Option<(Filing, String)> {
+        let after = span.received.since(span.end);
+        match place.host.as_ref().filter(|host| host.thawed_before(&span.peer, span.cycle)) {
+            Some(host) => {
+                let roots = host.flush_not_awaited().into_iter().collect();
+                Some((Filing { key: host.late_by_thaw(), roots }, late_by_thaw_evidence(span, host)))
+            }
+            None if place.state == PlaceState::Excused && after <= self.setup.patience.late_after => None,
+            None => {
+                let evidence = format!("span {} came {after:.1?} after its end", span.span_id);
+                Some((self.about(FindingCode::SpanLate, Cause::Delayed, span), evidence))
+            }
         }
     }
 
@@ -334,28 +347,38 @@ impl Verifier {
     fn reopen(&mut self, request: RequestId) {
         let Some(tombstone) = self.settled.requests.get_mut(&request) else { return };
         for per in [Per::Message, Per::Delivery] {
-            tombstone.open.extend(self.setup.roles.per(per).map(|role| SpanPlace { role, per, ledger_row: true }));
+            let open = |role| SpanPlace { role, row: Some(per), state: PlaceState::Open, host: None };
+            tombstone.places.extend(self.setup.roles.per(per).map(open));
         }
     }
 
     fn duplicated(&mut self, request: Option<RequestId>, span: &SeenSpan) {
         self.tally.spans.duplicated += 1;
         let evidence = format!("span {} {:?} came again from {}", span.span_id, span.name, span.peer);
-        self.add(FindingCode::SpanDuplicated, Cause::ExporterRetry, request, span, evidence);
+        let mut filing = self.about(FindingCode::SpanDuplicated, Cause::ExporterRetry, span);
+        if let Peer::Environment(_) = span.peer {
+            // An answer that nobody waited for is read after the next thaw, too late for the exporter.
+            filing.roots.push(FindingKey::flush_not_awaited(self.processes.name_of(&span.peer)));
+        }
+        self.add(filing, request, span, evidence);
     }
 
     fn unexpected(&mut self, request: Option<RequestId>, cause: Cause, span: &SeenSpan) {
         self.tally.spans.unexpected += 1;
         let evidence = format!("span {} {:?} of {} came from {}", span.span_id, span.name, span.service, span.peer);
-        self.add(FindingCode::SpanUnexpected, cause, request, span, evidence);
+        self.add(self.about(FindingCode::SpanUnexpected, cause, span), request, span, evidence);
+    }
+
+    /// A case about a span's role.
+    fn about(&self, code: FindingCode, cause: Cause, span: &SeenSpan) -> Filing {
+        let subject = self.setup.roles.subject(span.role, &span.service, &span.name);
+        FindingKey { code, cause, subject }.into()
     }
 
     /// A finding about one span that came outside its request's settling.
-    fn add(&mut self, code: FindingCode, cause: Cause, request: Option<RequestId>, span: &SeenSpan, evidence: String) {
-        let subject = self.setup.roles.subject(span.role, &span.service, &span.name);
+    fn add(&mut self, filing: Filing, request: Option<RequestId>, span: &SeenSpan, evidence: String) {
         let trace = Some(span.trace_id);
-        let example = || Example { request, trace, evidence: vec![evidence], ..Example::default() };
-        self.findings.add(FindingKey { code, cause, subject }, example);
+        self.findings.add(filing, || Example { request, trace, evidence: vec![evidence], ..Example::default() });
     }
 
     /// A span whose request is neither open nor remembered.
@@ -380,7 +403,13 @@ impl Verifier {
             roles: &self.setup.roles,
             processes: &self.processes,
             patience: self.setup.patience,
+            excuses_left: self.excuses_left(),
         })
+    }
+
+    /// How many more spans the scenario excuses.
+    fn excuses_left(&self) -> u64 {
+        self.setup.excused_at_most.map_or(u64::MAX, |most| most.saturating_sub(self.tally.spans.excused))
     }
 
     fn settle_if_complete(&mut self, request: RequestId) {
@@ -396,9 +425,9 @@ impl Verifier {
         let mut findings = std::mem::take(&mut self.findings);
         let settlement = self.case(request).map(|case| Settlement::new(&case, &mut findings));
         self.findings = findings;
-        let Some(Settlement { matching, tombstone, complete }) = settlement else { return };
+        let Some(Settlement { matching, tombstone }) = settlement else { return };
         self.count_settled(request, &matching);
-        self.tally.traces.complete += u64::from(complete);
+        self.tally.traces.recount(TraceState::Flawed, tombstone.state());
         self.ledger.close(request);
         self.assembly.close(request);
         self.settled.remember(self.now, request, tombstone);
@@ -409,15 +438,8 @@ impl Verifier {
         for (_, span) in matching.matched() {
             *self.tally.matched_by.entry(spans[span].matched_by.as_str().to_owned()).or_default() += 1;
         }
-        for (slot, taken) in matching.places() {
-            let counts = &mut self.tally.spans;
-            counts.expected += u64::from(slot.required || taken);
-            counts.matched += u64::from(taken);
-            counts.missing += u64::from(slot.required && !taken);
-            if slot.required && slot.fact.is_ledger_row() {
-                let per = self.tally.per_mut(self.setup.roles.get(slot.role).span.per);
-                *(if taken { &mut per.matched } else { &mut per.missing }) += 1;
-            }
+        for (slot, state) in matching.places() {
+            self.tally.count_place(state, row_of(slot, &self.setup.roles));
         }
         self.tally.spans.unexpected += matching.surplus.len() as u64;
         if let Some(record) = self.ledger.request(request) {
@@ -532,35 +554,29 @@ impl Verifier {
 struct Settlement {
     matching: Matching,
     tombstone: Tombstone,
-    /// Whether it was accepted and its trace is as the contract wants it.
-    complete: bool,
 }
 
 impl Settlement {
-    /// Judges a request. Causes become findings, what follows from them their consequences.
+    /// Judges a request.
     fn new(case: &Case<'_>, findings: &mut Findings) -> Self {
         let matching = Matching::new(case);
         let found = violations(case, &matching);
         let example = || example(case, &matching, &found);
-        // Causes first: what follows from something that nobody found would follow from nothing.
-        let (causes, consequences): (Vec<_>, Vec<_>) = found.iter().partition(|violation| violation.root.is_none());
-        causes.iter().for_each(|violation| findings.add(violation.key(), example));
-        for violation in consequences {
-            match violation.root.as_ref().filter(|root| findings.has(root)) {
-                Some(root) => findings.add_consequence(root.clone(), violation.code, example),
-                None => findings.add(violation.key(), example),
-            }
-        }
-        let flawed = found.iter().any(|violation| violation.code.severity() == Severity::Failure);
+        found.iter().for_each(|violation| findings.add(violation.filing(), example));
         let tombstone = Tombstone::new(case, &matching, &found);
-        Self { matching, tombstone, complete: case.record.accepted() && !flawed }
+        Self { matching, tombstone }
     }
+}
+
+/// The kind of ledger row that a place is for, if it is for one.
+fn row_of(slot: Slot, roles: &Roles) -> Option<Per> {
+    (slot.required && slot.fact.is_ledger_row()).then(|| roles.get(slot.role).span.per)
 }
 
 /// What is wrong with a span that came after its request was judged, as far as is still known.
 fn late_flaw(role: &Role, tombstone: &Tombstone, span: &SeenSpan) -> Option<(FindingCode, Cause)> {
     let is_known = |parent: SpanId| tombstone.spans.contains(&(span.trace_id, parent));
-    let others_are_there = tombstone.owed.is_empty();
+    let others_are_there = !tombstone.has(PlaceState::Missing) && !tombstone.has(PlaceState::Excused);
     if span.kind != role.span.kind {
         return Some((FindingCode::KindWrong, Cause::Instrumentation));
     }
@@ -585,27 +601,44 @@ impl Tombstone {
         traces.extend(case.record.messages.iter().filter_map(MessageRecord::traceparent).map(|parent| parent.trace_id));
         traces.sort_unstable();
         traces.dedup();
-        let place = |slot: Slot| {
-            let ledger_row = slot.required && slot.fact.is_ledger_row();
-            SpanPlace { role: slot.role, per: case.roles.get(slot.role).span.per, ledger_row }
+        let place = |(slot, state): (Slot, PlaceState)| SpanPlace {
+            role: slot.role,
+            row: row_of(slot, case.roles),
+            state,
+            host: slot.fact.delivery(case.record).map(|delivery| delivery.host.clone()),
         };
-        let open = matching.places().filter(|(slot, taken)| !slot.required && !taken).map(|(slot, _)| place(*slot));
-        let is_flaw = |violation: &Violation| {
-            let missing = [FindingCode::SpanMissing, FindingCode::TraceMissing, FindingCode::ParentLost];
-            violation.code.severity() == Severity::Failure && !missing.contains(&violation.code)
-        };
-        let says_missing = |violation: &&Violation| {
-            let missing = [FindingCode::SpanMissing, FindingCode::TraceMissing].contains(&violation.code);
-            missing && violation.root.is_none()
-        };
+        let missing = [FindingCode::SpanMissing, FindingCode::TraceMissing, FindingCode::ParentLost];
+        let says_missing = |violation: &&Violation| missing.contains(&violation.code);
+        let is_flaw = |found: &Violation| found.code.severity() == Severity::Failure && !says_missing(&found);
         Self {
             traces,
             spans: stored.map(|span| (span.span.trace_id, span.span.span_id)).collect(),
-            owed: matching.missing().map(|(_, slot)| place(slot)).collect(),
-            open: open.collect(),
+            places: matching.places().filter(|(_, state)| *state != PlaceState::Matched).map(place).collect(),
             otherwise_complete: case.record.accepted() && !found.iter().any(is_flaw),
-            said_missing: found.iter().filter(says_missing).map(Violation::key).collect(),
+            said_missing: found.iter().filter(says_missing).map(Violation::filing).collect(),
         }
+    }
+
+    fn has(&self, state: PlaceState) -> bool {
+        self.places.iter().any(|place| place.state == state)
+    }
+
+    /// What its trace amounts to.
+    fn state(&self) -> TraceState {
+        match self.otherwise_complete && !self.has(PlaceState::Missing) {
+            false => TraceState::Flawed,
+            true if self.has(PlaceState::Excused) => TraceState::Excused,
+            true => TraceState::Complete,
+        }
+    }
+
+    /// Takes out the place that a span fills: one in its environment if there is one, and the one that
+    /// needs it most.
+    fn take_place(&mut self, span: &SeenSpan) -> Option<SpanPlace> {
+        let is_elsewhere = |place: &SpanPlace| !place.host.as_ref().is_some_and(|host| host.is(&span.peer));
+        let places = self.places.iter().enumerate().filter(|(_, place)| Some(place.role) == span.role);
+        let (best, _) = places.min_by_key(|(_, place)| (is_elsewhere(place), place.state))?;
+        Some(self.places.remove(best))
     }
 }
 
