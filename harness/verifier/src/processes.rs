@@ -35,6 +35,8 @@ struct Environment {
     invocation: Option<InvocationId>,
     /// How the harness cut the connections of its process, if it did.
     cut: Option<Cut>,
+    /// Whether an export of its has been stored since.
+    recovered: bool,
     /// The finding that it ended by itself.
     death: Option<FindingKey>,
 }
@@ -48,6 +50,7 @@ impl Environment {
             cycle: Cycle { process: 0, thaws: 0 },
             invocation: None,
             cut: None,
+            recovered: false,
             death: None,
         }
     }
@@ -82,7 +85,7 @@ pub(crate) struct Host {
     /// The function, if the environment was known when it got the record.
     function: Option<String>,
     pub(crate) cycle: Cycle,
-    /// Whether the harness had cut the connections of its process before.
+    /// Whether the harness had cut the connections of its process, and no export has been stored since.
     pub(crate) cut: bool,
 }
 
@@ -150,7 +153,7 @@ impl Processes {
                 (!end.ordered).then(|| self.die(format!("service {service}"), Cause::ProcessEnded, service, end))
             }
             EventKind::FaultInjected(Fault::ConnectionsCut { environment, cut }) => {
-                self.change(environment, |known| known.cut = Some(*cut))
+                self.change(environment, |known| (known.cut, known.recovered) = (Some(*cut), false))
             }
             EventKind::FaultInjected(Fault::WrongKey) => {
                 self.wrong_key = true;
@@ -276,7 +279,7 @@ impl Processes {
             environment: environment.clone(),
             function: known.map(|known| known.function.clone()),
             cycle: known.map_or_else(Cycle::default, |known| known.cycle),
-            cut: known.is_some_and(|known| known.cut.is_some()),
+            cut: known.is_some_and(|known| known.cut.is_some() && !known.recovered),
         }
     }
 
@@ -317,6 +320,9 @@ impl Processes {
     /// Notes how a peer's export was answered.
     pub(crate) fn answered(&mut self, peer: &Peer, answer: ExportAnswer) {
         let process = self.name_of(peer);
+        if let (Peer::Environment(environment), ExportAnswer::Stored) = (peer, answer) {
+            self.change::<()>(environment, |known| known.recovered = true);
+        }
         match answer {
             ExportAnswer::Stored => _ = self.refusals.remove(&process),
             ExportAnswer::Unauthenticated => _ = self.refusals.insert(process, self.refusal_of(peer)),

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use verifier::contract::{Per, SpanContract, TraceContract};
 use verifier::event::{
-    Carrier, Delivery, Export, ExportAnswer, InvocationOutcome, JOURNAL_VERSION, OpenExchanges, Patience, ProcessEnd,
-    RequestOutcome, RunStarted,
+    Carrier, Delivery, Export, ExportAnswer, Fault, InvocationOutcome, JOURNAL_VERSION, OpenExchanges, Patience,
+    ProcessEnd, RequestOutcome, ResetReason, RunStarted,
 };
 use verifier::finding::Cause;
 use verifier::span::{Attribute, Resource, ResourceSpans, SpanStatus};
@@ -143,6 +143,24 @@ impl Story {
         self.finish_request(ids);
     }
 
+    /// Requests that are healthy in another environment.
+    pub(crate) fn healthy_requests(&mut self, requests: std::ops::Range<u32>, environment: &EnvironmentId) {
+        self.start_environment(environment);
+        for ids in requests.map(Ids) {
+            self.start_request(ids);
+            self.send(ids, Some(ids.traceparent()));
+            self.answer(ids, 202);
+            self.thaw(environment);
+            self.deliver_to(environment, ids, 1);
+            self.tell_span(consumer_in(environment, ids, 1));
+            self.succeed(ids, 1);
+            self.freeze(environment, 0, 0);
+            self.delete(ids);
+            self.tell_span(server(ids));
+            self.tell_span(producer(ids));
+        }
+    }
+
     /// What follows the first delivery's own span: the end of the ledger, and the API's spans.
     pub(crate) fn finish_request(&mut self, ids: Ids) {
         self.finish_delivery(ids, 1);
@@ -189,6 +207,82 @@ impl Story {
         self.tell(EventKind::EnvironmentFrozen { environment: environment(), open: OpenExchanges::default() });
     }
 
+    /// Starts another environment.
+    pub(crate) fn start_environment(&mut self, environment: &EnvironmentId) {
+        let (environment, function) = (environment.clone(), "worker".to_owned());
+        self.tell(EventKind::EnvironmentStarted { environment: environment.clone(), function, pid: 12 });
+        let init = Duration::from_millis(9);
+        self.tell(EventKind::EnvironmentInitialized { environment, init });
+    }
+
+    pub(crate) fn thaw(&mut self, environment: &EnvironmentId) {
+        self.tell(EventKind::EnvironmentThawed { environment: environment.clone() });
+    }
+
+    pub(crate) fn freeze(&mut self, environment: &EnvironmentId, exports: u32, connections: u32) {
+        let open = OpenExchanges { exports, connections };
+        self.tell(EventKind::EnvironmentFrozen { environment: environment.clone(), open });
+    }
+
+    /// Delivers a message somewhere.
+    pub(crate) fn deliver_to(&mut self, environment: &EnvironmentId, ids: Ids, delivery: u32) {
+        let deliveries = vec![Delivery { message: ids.message(), receive_count: delivery }];
+        let (invocation, environment) = (ids.invocation(delivery), environment.clone());
+        self.tell(EventKind::InvocationStarted { invocation, environment, cold: false, deliveries });
+    }
+
+    pub(crate) fn finish_invocation(&mut self, ids: Ids, delivery: u32, outcome: InvocationOutcome) {
+        self.tell(EventKind::InvocationFinished { invocation: ids.invocation(delivery), outcome });
+    }
+
+    /// The runtime answers and asks for the next invocation.
+    pub(crate) fn succeed(&mut self, ids: Ids, delivery: u32) {
+        self.finish_invocation(ids, delivery, InvocationOutcome::Succeeded { failed: Vec::new() });
+    }
+
+    /// The scenario orders a kill in the invocation of a delivery, or in none.
+    pub(crate) fn order_kill(&mut self, environment: &EnvironmentId, invocation: Option<InvocationId>) {
+        let environment = environment.clone();
+        self.tell(EventKind::FaultInjected(Fault::EnvironmentKilled { environment, invocation }));
+    }
+
+    /// The process of an environment ends while it has a delivery.
+    pub(crate) fn die(&mut self, environment: &EnvironmentId, ids: Ids, delivery: u32, ordered: bool) {
+        self.finish_invocation(ids, delivery, InvocationOutcome::EnvironmentDied);
+        let environment = environment.clone();
+        self.tell(EventKind::EnvironmentEnded { environment, end: end(ordered) });
+    }
+
+    /// An environment is reset.
+    pub(crate) fn reset(&mut self, environment: &EnvironmentId, reason: ResetReason, ordered: bool) {
+        let environment = environment.clone();
+        self.tell(EventKind::EnvironmentReset { environment, reason, end: end(ordered) });
+    }
+
+    pub(crate) fn give_back(&mut self, ids: Ids) {
+        self.tell(EventKind::MessageReturned { message: ids.message() });
+    }
+
+    pub(crate) fn bury(&mut self, ids: Ids) {
+        self.tell(EventKind::MessageDeadLettered { message: ids.message(), queue: "dead".to_owned() });
+    }
+
+    /// How many spans the scenario excuses.
+    pub(crate) fn excusing(mut self, excused_at_most: u64) -> Self {
+        if let EventKind::RunStarted(run) = &mut self.events[0].kind {
+            run.excused_at_most = Some(excused_at_most);
+        }
+        self
+    }
+
+    /// With this contract.
+    pub(crate) fn under(mut self, contract: TraceContract) -> Self {
+        if let EventKind::RunStarted(run) = &mut self.events[0].kind {
+            run.contract = contract;
+        }
+        self
+    }
+
     pub(crate) fn delete(&mut self, ids: Ids) {
         self.tell(EventKind::MessageDeleted { message: ids.message() });
     }
@@ -198,8 +292,14 @@ impl Story {
         self.tell_export(span, ExportAnswer::Stored);
     }
 
+    /// One span that has just ended, in an export of its own.
+    pub(crate) fn tell_fresh_span(&mut self, (peer, mut span): (Peer, Span)) {
+        span.end = self.now();
+        self.tell_span((peer, span));
+    }
+
     pub(crate) fn tell_export(&mut self, (peer, span): (Peer, Span), answer: ExportAnswer) {
-        let service = if span.kind == SpanKind::Consumer { "worker" } else { "api" };
+        let service = if matches!(peer, Peer::Environment(_)) { "worker" } else { "api" };
         let attributes = vec![Attribute { key: "service.name".to_owned(), value: service.to_owned() }];
         let resource_spans = vec![ResourceSpans { resource: Resource { attributes }, spans: vec![span] }];
         let export = self.events.len() as u64;
@@ -279,6 +379,10 @@ pub(crate) fn producer(ids: Ids) -> (Peer, Span) {
 pub(crate) fn consumer(ids: Ids, delivery: u32) -> (Peer, Span) {
     let span = span(ids, ids.consumer(delivery), Some(ids.producer()), "sqs.process", SpanKind::Consumer);
     (Peer::Environment(environment()), span)
+}
+
+pub(crate) fn consumer_in(environment: &EnvironmentId, ids: Ids, delivery: u32) -> (Peer, Span) {
+    (Peer::Environment(environment.clone()), consumer(ids, delivery).1)
 }
 
 fn span(ids: Ids, span_id: SpanId, parent_span_id: Option<SpanId>, name: &str, kind: SpanKind) -> Span {
