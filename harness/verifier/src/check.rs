@@ -185,6 +185,9 @@ fn fit(case: &Case<'_>, slot: &Slot, span: usize) -> Option<Fit> {
         let exact = !matches!(slot.fact, Fact::Message(_)) || named();
         return Some(if exact { Fit::Exact } else { Fit::Role });
     };
+    if span.received < delivery.started {
+        return Some(Fit::Role);
+    }
     // What hangs below another span of its delivery does not name the carrier.
     let parent = case.roles.get(slot.role).parent.map(|parent| case.roles.get(parent).span.per);
     let continues = parent == Some(Per::Delivery) || carried.is_none_or(|carried| span.parent == Some(carried.span_id));

@@ -88,6 +88,8 @@ pub(crate) enum MessageEnd {
 pub(crate) struct DeliveryRecord {
     pub(crate) invocation: InvocationId,
     pub(crate) host: Host,
+    /// When it was handed over; nothing can have come of it before.
+    pub(crate) started: Timestamp,
     pub(crate) receive_count: u32,
     /// Whether the scenario ordered a kill of its environment in its very invocation.
     pub(crate) killed: bool,
@@ -300,6 +302,7 @@ impl Ledger {
             let delivery = DeliveryRecord {
                 invocation: handover.invocation.clone(),
                 host: handover.host.clone(),
+                started: at,
                 receive_count: *receive_count,
                 killed: self.kills.get(&handover.host.environment) == Some(handover.invocation),
                 connecting: false,

@@ -220,6 +220,22 @@ fn environment_that_is_killed_and_started_again_has_its_second_span_for_its_seco
 }
 
 #[test]
+fn span_that_came_before_a_delivery_cannot_be_its_and_hides_no_loss() {
+    // What the killed process had sent comes when the environment has a new one, which flushes nothing.
+    let mut story = delivered();
+    story.order_kill(&environment(), Some(ID.invocation(1)));
+    story.finish_invocation(ID, 1, InvocationOutcome::EnvironmentDied);
+    story.reset(&environment(), ResetReason::Exited, true);
+    story.give_back(ID);
+    story.start_environment(&environment());
+    story.tell_span(consumer_in(&environment(), ID, 1));
+    handled_again(&mut story, &environment());
+    let story = story.ended().with_spans(|span| (span.span_id != ID.consumer(2)).then_some(span));
+    let judgement = assert_findings(&story, &[(FindingCode::SpanMissing, Cause::NotFlushed, "consumer", 1)]);
+    assert_eq!((judgement.tally.spans.missing, judgement.tally.spans.excused), (1, 0));
+}
+
+#[test]
 fn excused_span_that_comes_after_its_request_was_settled_is_matched() {
     let late = |waits: Duration| {
         let mut story = killed();

@@ -50,7 +50,7 @@ pub(crate) struct Story {
 }
 
 /// The identifiers in the story of one request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ids(pub(crate) u32);
 
 impl Ids {
