@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use verifier::finding::{Example, TreeLine};
-use verifier::tally::Equation;
+use verifier::tally::{Equation, TraceTally};
 use verifier::{Conclusion, Finding, Severity};
 
 use crate::measure::Durations;
@@ -48,18 +48,7 @@ fn headline(text: &mut String, outcome: &Outcome) {
         Conclusion::Failed => (RED, "FAIL"),
         _ => (YELLOW, "INCONCLUSIVE"),
     };
-    let sentence = match judgement.conclusion {
-        Conclusion::Passed => {
-            format!("each of {} accepted requests became exactly one trace", grouped(traces.expected))
-        }
-        Conclusion::Failed => {
-            let lost = traces.expected - traces.complete;
-            format!("{} of {} traces are not as the contract wants them", grouped(lost), grouped(traces.expected))
-        }
-        Conclusion::NothingVerified => "no request was accepted, so nothing was verified".to_owned(),
-        Conclusion::Inconclusive => "the evidence does not suffice".to_owned(),
-        Conclusion::BooksBroken => "the harness's own books do not balance: a bug of the harness".to_owned(),
-    };
+    let sentence = sentence(judgement.conclusion, traces);
     line!(text);
     let early = if outcome.interrupted { " (ended early)" } else { "" };
     line!(text, "{style}{word}{style:#}  {BOLD}{sentence}{BOLD:#}{early}");
@@ -69,15 +58,43 @@ fn headline(text: &mut String, outcome: &Outcome) {
     line!(text);
 }
 
+fn sentence(conclusion: Conclusion, TraceTally { expected, complete, excused }: TraceTally) -> String {
+    let count = grouped(expected);
+    match conclusion {
+        Conclusion::Passed if excused > 0 => format!(
+            "each of {count} accepted requests became exactly one trace, {} of them but for what ordered kills took",
+            grouped(excused)
+        ),
+        Conclusion::Passed => format!("each of {count} accepted requests became exactly one trace"),
+        Conclusion::Failed if complete + excused == expected => {
+            format!("none of {count} traces is at fault, and the system is: what was found here loses spans elsewhere")
+        }
+        Conclusion::Failed => {
+            let lost = grouped(expected - complete - excused);
+            format!("{lost} of {count} traces are not as the contract wants them")
+        }
+        Conclusion::NothingVerified if expected > 0 => {
+            "all that was to come is excused: nothing was verified".to_owned()
+        }
+        Conclusion::NothingVerified => "no request was accepted, so nothing was verified".to_owned(),
+        Conclusion::Inconclusive => "the evidence does not suffice".to_owned(),
+        Conclusion::BooksBroken => "the harness's own books do not balance: a bug of the harness".to_owned(),
+    }
+}
+
 fn figures(text: &mut String, outcome: &Outcome, width: usize) {
     for (name, figure) in [
         ("requests", requests(outcome)),
         ("traces", traces(outcome)),
         ("spans", spans(outcome)),
         ("latency", quantiles(&outcome.measurements.latency) + ", from the intended start"),
+        ("queue", queue(outcome)),
         ("lambda", lambda(outcome)),
         ("used", used(outcome)),
     ] {
+        if figure.is_empty() {
+            continue;
+        }
         let figure = wrapped(&figure, width.saturating_sub(12)).join("\n            ");
         line!(text, "  {DIM}{name:<9}{DIM:#} {figure}");
     }
@@ -122,7 +139,8 @@ fn requests(outcome: &Outcome) -> String {
 
 fn traces(outcome: &Outcome) -> String {
     let tally = &outcome.judgement.tally;
-    let figure = format!("{} of {} complete", grouped(tally.traces.complete), grouped(tally.traces.expected));
+    let mut figure = format!("{} of {} complete", grouped(tally.traces.complete), grouped(tally.traces.expected));
+    append_unless_zero(&mut figure, tally.traces.excused, "excused");
     match tally.loss_bound() {
         Some(bound) => format!("{figure}; 95 % sure that fewer than {:.3} % are lost", bound * 100.0),
         None => figure,
@@ -153,14 +171,36 @@ fn spans(outcome: &Outcome) -> String {
 fn lambda(outcome: &Outcome) -> String {
     let measured = &outcome.measurements;
     let counts = measured.lambda;
-    let init = measured.init.quantile(0.5).map_or(String::new(), |p50| format!(" (init p50 {})", short(p50)));
-    format!(
-        "{} invocations, {} cold starts{init}, {} environments, {} freezes",
-        grouped(counts.invocations),
-        grouped(counts.cold_starts),
-        grouped(counts.environments),
-        grouped(counts.freezes)
-    )
+    let mut figure = format!("{} invocations", grouped(counts.invocations));
+    let _ = write!(figure, ", {} cold starts", grouped(counts.cold_starts));
+    append_median(&mut figure, "init", &measured.init);
+    append_median(&mut figure, "platform", &measured.platform_delay);
+    let _ = write!(figure, ", {} environments, {} freezes", grouped(counts.environments), grouped(counts.freezes));
+    append_unless_zero(&mut figure, counts.failed, "failed");
+    append_unless_zero(&mut figure, counts.throttled, "throttled");
+    append_unless_zero(&mut figure, counts.killed, "killed on order");
+    for (reason, count) in counts.resets.by_reason() {
+        append_unless_zero(&mut figure, count, &format!("reset ({reason})"));
+    }
+    append_unless_zero(&mut figure, counts.escaped, "processes escaped");
+    append_unless_zero(&mut figure, counts.refused_calls, "calls refused");
+    figure
+}
+
+/// What happened to messages, if anything did beside being handled at once.
+fn queue(outcome: &Outcome) -> String {
+    let counts = outcome.measurements.queue;
+    let mut figure = String::new();
+    append_unless_zero(&mut figure, counts.redelivered, "redelivered");
+    append_unless_zero(&mut figure, counts.dead_lettered, "to dead-letter queues");
+    append_unless_zero(&mut figure, counts.corrupted, "corrupted on purpose");
+    figure
+}
+
+fn append_median(figure: &mut String, what: &str, durations: &Durations) {
+    if let Some(median) = durations.quantile(0.5) {
+        let _ = write!(figure, " ({what} p50 {})", short(median));
+    }
 }
 
 fn used(outcome: &Outcome) -> String {
@@ -276,7 +316,8 @@ fn footer(text: &mut String, outcome: &Outcome, folder: Option<&Path>) {
 
 fn append_unless_zero(figure: &mut String, count: u64, what: &str) {
     if count > 0 {
-        let _ = write!(figure, ", {} {what}", grouped(count));
+        let separator = if figure.is_empty() { "" } else { ", " };
+        let _ = write!(figure, "{separator}{} {what}", grouped(count));
     }
 }
 
@@ -303,6 +344,58 @@ fn short(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use verifier::event::{Fault, ResetReason};
+    use verifier::{EnvironmentId, Event, EventKind, MessageId, Timestamp};
+
+    use crate::outcome::Reading;
+
+    fn outcome_of(kinds: impl IntoIterator<Item = EventKind>) -> Outcome {
+        let mut reading = Reading::default();
+        for kind in kinds {
+            reading.take(&Event { at: Timestamp::default(), kind });
+        }
+        reading.outcome()
+    }
+
+    #[test]
+    fn verdict_tells_excused_traces_apart_from_complete_ones_and_from_those_at_fault() {
+        let of = |conclusion, complete, excused| sentence(conclusion, TraceTally { expected: 10, complete, excused });
+        let passed = of(Conclusion::Passed, 7, 3);
+        assert_eq!(
+            passed,
+            "each of 10 accepted requests became exactly one trace, 3 of them but for what ordered kills took"
+        );
+        assert_eq!(of(Conclusion::Passed, 10, 0), "each of 10 accepted requests became exactly one trace");
+        assert_eq!(of(Conclusion::Failed, 5, 3), "2 of 10 traces are not as the contract wants them");
+        assert!(of(Conclusion::Failed, 7, 3).starts_with("none of 10 traces is at fault"));
+    }
+
+    #[test]
+    fn figures_of_what_did_not_happen_are_not_shown() {
+        let quiet = outcome_of([]);
+        assert_eq!(lambda(&quiet), "0 invocations, 0 cold starts, 0 environments, 0 freezes");
+        assert!(!render(&quiet, None, 100).contains("queue"));
+    }
+
+    #[test]
+    fn figures_tell_kills_resets_throttles_and_dead_letters() {
+        let environment = EnvironmentId::new("worker-1");
+        let end = verifier::event::ProcessEnd { code: None, signal: Some(9), ordered: false, output: Vec::new() };
+        let rough = outcome_of([
+            EventKind::PlatformDelayed { environment: environment.clone(), delay: Duration::from_millis(250) },
+            EventKind::FaultInjected(Fault::EnvironmentKilled { environment: environment.clone(), invocation: None }),
+            EventKind::EnvironmentReset { environment, reason: ResetReason::OutOfMemory, end },
+            EventKind::InvocationThrottled { function: "worker".to_owned(), records: 1 },
+            EventKind::MessageDeadLettered { message: MessageId::new("m"), queue: "dead".to_owned() },
+        ]);
+        assert_eq!(
+            lambda(&rough),
+            "0 invocations, 0 cold starts (platform p50 250 ms), 0 environments, 0 freezes, 1 throttled, \
+             1 killed on order, 1 reset (out of memory)"
+        );
+        assert_eq!(queue(&rough), "1 to dead-letter queues");
+        assert!(render(&rough, None, 200).contains("1 to dead-letter queues"));
+    }
 
     #[test]
     fn figures_break_between_their_parts() {

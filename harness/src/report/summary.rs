@@ -10,7 +10,7 @@ use verifier::event::ResourceUsage;
 use verifier::tally::{Equation, RequestTally, SpanTally, TraceTally};
 use verifier::{Conclusion, Finding, Verdict};
 
-use crate::measure::{Durations, ExportCounts, LambdaCounts};
+use crate::measure::{Durations, ExportCounts, LambdaCounts, QueueCounts};
 use crate::outcome::Outcome;
 
 /// The file's name in a run's folder.
@@ -32,6 +32,7 @@ pub struct Summary {
     traces: Traces,
     spans: SpanTally,
     lambda: Lambda,
+    queue: QueueCounts,
     exports: ExportCounts,
     latency_ms: Quantiles,
     rate: Rate,
@@ -45,7 +46,7 @@ pub struct Summary {
 struct Traces {
     #[serde(flatten)]
     counts: TraceTally,
-    /// The 95 % upper bound of the rate at which traces are lost, if none was.
+    /// The 95 % upper bound of the rate at which traces are lost, if none was; of the complete ones alone.
     loss_rate_below: Option<f64>,
 }
 
@@ -53,7 +54,12 @@ struct Traces {
 struct Lambda {
     #[serde(flatten)]
     counts: LambdaCounts,
+    /// From the start of a process to its first `/next`.
     init_ms: Quantiles,
+    /// What the platform took before that, where it is modelled.
+    platform_delay_ms: Quantiles,
+    /// From the delivery of an invocation to its end, its flush included.
+    invocation_ms: Quantiles,
 }
 
 /// Milliseconds; null where there is nothing to measure.
@@ -105,7 +111,13 @@ impl Summary {
             requests: tally.requests,
             traces: Traces { counts: tally.traces, loss_rate_below: tally.loss_bound() },
             spans: tally.spans,
-            lambda: Lambda { counts: measurements.lambda, init_ms: Quantiles::of(&measurements.init) },
+            lambda: Lambda {
+                counts: measurements.lambda,
+                init_ms: Quantiles::of(&measurements.init),
+                platform_delay_ms: Quantiles::of(&measurements.platform_delay),
+                invocation_ms: Quantiles::of(&measurements.invocation),
+            },
+            queue: measurements.queue,
             exports: measurements.exports,
             latency_ms: Quantiles::of(&measurements.latency),
             rate: Rate {
