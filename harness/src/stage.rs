@@ -319,6 +319,7 @@ impl Builder<'_> {
         let mapping = EventSourceSpec {
             queue: function.queue.clone(),
             queue_arn: format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{}", function.queue),
+            visibility_timeout: self.visibility_timeout_of(&function.queue),
             batch_size: function.batch_size as usize,
             max_concurrency: function.max_concurrency as usize,
             reports_item_failures: function.report_batch_item_failures,
@@ -328,6 +329,11 @@ impl Builder<'_> {
         let source = EventSource::new(runtime, Arc::new(stage.queues.clone()), mapping);
         source.prewarm().await.map_err(|failure| Error::Setup(failure.to_string()))?;
         Ok(source)
+    }
+
+    /// A queue that is not in the manifest is refused when that is read.
+    fn visibility_timeout_of(&self, queue: &str) -> Duration {
+        self.plan.manifest.queues.get(queue).map_or(Duration::ZERO, |queue| queue.visibility_timeout)
     }
 
     fn function_spec(

@@ -25,7 +25,7 @@ use harness::cloud::function::{
     Account, BoxError, Function, FunctionSpec, INIT_TIMEOUT, Platform, Recycling, Wired, Wiring,
 };
 use harness::cloud::network::Network;
-use harness::cloud::queue::ReceivedMessage;
+use harness::cloud::queue::{ReceiveRequest, ReceivedMessage};
 use harness::target::Spawner;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::{Value, json};
@@ -188,12 +188,12 @@ impl Queue {
 }
 
 impl MessageSource for Queue {
-    async fn receive(&self, _: &str, max: usize, _: Duration) -> Result<Vec<ReceivedMessage>, BoxError> {
+    async fn receive(&self, _: &str, request: ReceiveRequest) -> Result<Vec<ReceivedMessage>, BoxError> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            match self.take(max)? {
+            match self.take(request.max)? {
                 none if none.is_empty() => changed.await,
                 messages => return Ok(messages),
             }
@@ -276,6 +276,7 @@ impl Setup {
         let mapping = EventSourceSpec {
             queue: "onboarding".to_owned(),
             queue_arn: "arn:aws:sqs:eu-west-1:123456789012:onboarding".to_owned(),
+            visibility_timeout: Duration::from_secs(180),
             batch_size: 1,
             max_concurrency: 1,
             reports_item_failures: true,
@@ -579,7 +580,7 @@ async fn handler_error_keeps_the_message_and_the_environment() {
     assert_matches!(&lambda.outcomes()[..], [InvocationOutcome::Failed { error_message, .. }]
         if error_message == "no database");
     assert!(lambda.queue.deleted().is_empty());
-    assert_eq!(lambda.source.activity(), Activity { batches: 0, idle_environments: 1 });
+    assert_eq!(lambda.source.activity(), Activity { idle_environments: 1, ..Activity::default() });
 }
 
 #[tokio::test]

@@ -111,8 +111,7 @@ impl Stage<'_> {
     /// Invokes the function with what is sent to a queue.
     async fn poll(&self, name: &str, collector: &Collector, stop: &CancellationToken) -> Result<(), Error> {
         let (queues, _api, endpoint) = self.serve_queue().await?;
-        let visibility_timeout = Duration::from_secs((self.options.timeout * VISIBILITY_TIMEOUTS).as_secs().max(1));
-        let settings = QueueSettings { visibility_timeout, max_receive_count: None };
+        let settings = QueueSettings { visibility_timeout: self.visibility_timeout(), max_receive_count: None };
         let url = queues.provide(name, settings).await.map_err(|error| Error::setup(format!("queue {name}"), error))?;
         let mut source = EventSource::new(self.function(collector), Arc::new(queues), self.mapping(name));
         source.prewarm().await.map_err(unusable)?;
@@ -139,10 +138,15 @@ impl Stage<'_> {
         Ok((queues, stop.drop_guard(), endpoint))
     }
 
+    fn visibility_timeout(&self) -> Duration {
+        Duration::from_secs((self.options.timeout * VISIBILITY_TIMEOUTS).as_secs().max(1))
+    }
+
     fn mapping(&self, queue: &str) -> EventSourceSpec {
         EventSourceSpec {
             queue: queue.to_owned(),
             queue_arn: format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"),
+            visibility_timeout: self.visibility_timeout(),
             batch_size: self.options.batch_size as usize,
             max_concurrency: self.options.concurrency as usize,
             reports_item_failures: true,
