@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 use support::{Events, pid_in, states, until, until_gone};
 use tempfile::TempDir;
 use tokio::sync::Notify;
-use verifier::event::{Delivery, InvocationOutcome, ProcessEnd};
+use verifier::event::{Delivery, InvocationOutcome, ProcessEnd, ResetReason};
 use verifier::{EnvironmentId, EventKind, MessageId};
 
 /// What the function does when it starts.
@@ -348,12 +348,30 @@ impl Lambda {
         self.events.seen().iter().filter_map(end).collect()
     }
 
+    /// Why environments were reset, and with which exit code their runtimes ended.
+    fn resets(&mut self) -> Vec<(ResetReason, Option<i32>)> {
+        let reset = |event: &EventKind| match event {
+            EventKind::EnvironmentReset { reason, end, .. } => Some((*reason, end.code)),
+            _ => None,
+        };
+        self.events.seen().iter().filter_map(reset).collect()
+    }
+
     fn pids(&mut self) -> Vec<u32> {
         let pid = |event: &EventKind| match event {
             EventKind::EnvironmentStarted { pid, .. } => Some(*pid),
             _ => None,
         };
         self.events.seen().iter().filter_map(pid).collect()
+    }
+
+    /// Which environments were started, and started again.
+    fn environments(&mut self) -> Vec<String> {
+        let environment = |event: &EventKind| match event {
+            EventKind::EnvironmentStarted { environment, .. } => Some(environment.to_string()),
+            _ => None,
+        };
+        self.events.seen().iter().filter_map(environment).collect()
     }
 
     /// What happened, in a word each.
@@ -374,6 +392,7 @@ fn word(event: &EventKind) -> &'static str {
         EventKind::EnvironmentInitialized { .. } => "initialized",
         EventKind::EnvironmentThawed { .. } => "thawed",
         EventKind::EnvironmentFrozen { .. } => "frozen",
+        EventKind::EnvironmentReset { .. } => "reset",
         EventKind::EnvironmentEnded { .. } => "ended",
         EventKind::InvocationStarted { cold: true, .. } => "cold",
         EventKind::InvocationStarted { cold: false, .. } => "warm",
@@ -382,8 +401,8 @@ fn word(event: &EventKind) -> &'static str {
     }
 }
 
-fn is_end(event: &EventKind) -> bool {
-    matches!(event, EventKind::EnvironmentEnded { .. })
+fn is_reset(event: &EventKind) -> bool {
+    matches!(event, EventKind::EnvironmentReset { .. })
 }
 
 const KILLED: ProcessEnd = ProcessEnd { code: None, signal: Some(9), ordered: true, output: Vec::new() };
@@ -455,9 +474,12 @@ async fn function_that_never_asks_for_an_invocation_is_killed() {
 async fn function_that_cannot_start_keeps_its_messages_and_is_tried_again() {
     let mut lambda = Setup::new().at_start("die").start();
     lambda.queue.send("a", "");
-    lambda.events.until(1, is_end).await;
+    lambda.events.until(2, is_reset).await;
+    let first = [(ResetReason::InitFailed, Some(7)), (ResetReason::InitFailed, Some(7))];
+    assert_eq!(lambda.resets(), first, "its Init phase, and once more inside its first invocation");
+    lambda.source.idle().await;
     lambda.queue.pass_visibility_timeout();
-    lambda.events.until(2, is_end).await;
+    lambda.events.until(3, is_reset).await;
     assert_eq!(lambda.lost(), [""; 0], "the function is to blame, not the harness");
     let (_, queue) = lambda.stop().await;
     assert!(queue.deleted().is_empty());
@@ -523,16 +545,19 @@ async fn messages_that_cannot_be_deleted_are_lost_evidence() {
 }
 
 #[tokio::test]
-async fn message_of_a_crashed_invocation_is_delivered_again_to_a_new_environment() {
+async fn message_of_a_crashed_invocation_is_delivered_again_by_a_new_process_of_the_environment() {
     let mut lambda = Setup::new().start();
     lambda.queue.send("a", "exit 3");
     lambda.invocations(1).await;
     assert!(lambda.queue.deleted().is_empty());
-    assert_eq!(lambda.story(), ["started", "initialized", "cold", "finished", "ended"]);
+    let first = ["started", "initialized", "cold", "finished", "reset"];
+    assert_eq!(lambda.story(), first);
     assert_eq!(lambda.outcomes(), [InvocationOutcome::EnvironmentDied]);
-    assert_matches!(&lambda.ends()[..], [ProcessEnd { code: Some(3), ordered: false, .. }]);
+    assert_eq!(lambda.resets(), [(ResetReason::Exited, Some(3))]);
     lambda.queue.pass_visibility_timeout();
     lambda.invocations(2).await;
+    assert_eq!(lambda.story(), [&first[..], &first[..]].concat(), "it is cold again");
+    assert_eq!(lambda.environments(), ["worker-1", "worker-1"]);
     let deliveries: Vec<_> = lambda.events.seen().iter().filter_map(deliveries).collect();
     let delivery = |receive_count| vec![Delivery { message: MessageId::new("a"), receive_count }];
     assert_eq!(deliveries, [delivery(1), delivery(2)]);
@@ -546,15 +571,21 @@ fn deliveries(event: &EventKind) -> Option<Vec<Delivery>> {
 }
 
 #[tokio::test]
-async fn invocation_that_takes_too_long_is_the_end_of_its_environment() {
+async fn invocation_that_takes_too_long_resets_its_environment() {
     let mut setup = Setup::new();
     setup.spec.timeout = Duration::from_millis(200);
     let mut lambda = setup.start();
     lambda.queue.send("a", "hang no answer from the database");
     lambda.invocations(1).await;
     assert_eq!(lambda.outcomes(), [InvocationOutcome::TimedOut]);
-    assert_matches!(&lambda.ends()[..], [ProcessEnd { signal: Some(9), ordered: true, output, .. }]
+    let end = |event: &EventKind| match event {
+        EventKind::EnvironmentReset { reason: ResetReason::TimedOut, end, .. } => Some(end.clone()),
+        _ => None,
+    };
+    assert_matches!(lambda.events.seen().iter().find_map(end),
+        Some(ProcessEnd { signal: Some(9), ordered: true, output, .. })
         if output.iter().any(|line| line.ends_with("no answer from the database")));
+    assert_eq!(lambda.ends(), [], "it is kept");
     assert!(lambda.queue.deleted().is_empty());
 }
 

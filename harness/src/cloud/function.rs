@@ -4,26 +4,29 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 use verifier::EnvironmentId;
-use verifier::event::Cut;
 
 use super::network::Network;
+pub use super::platform::{Cuts, Kills, Platform, PlatformDelay, Recycling};
+use super::variables;
+pub use super::variables::{RESERVED_VARIABLES, is_reserved};
 use crate::journal::Recorder;
-use crate::target::freezer::Freezer;
 use crate::target::{ProcessSpec, Spawner};
 
 /// How long Init may take on demand (AWS Lambda developer guide, "Init phase").
 pub const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long Init may take with provisioned concurrency, at least: a longer time-out of the function
+/// counts for it as well (same source).
+const PROVISIONED_INIT_TIMEOUT: Duration = Duration::from_secs(130);
+/// The longest time-out that a function can have.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(900);
 /// Of how many of a function's environments what they print is written to files. Of all others, the
 /// last lines are kept, and are in the journal if they die by themselves.
 const WRITTEN_LOGS: u32 = 100;
@@ -60,51 +63,6 @@ pub struct FunctionSpec {
     pub logs: PathBuf,
 }
 
-/// How the platform treats a function's environments. The default is the strictest and needs nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Platform {
-    /// How environments are frozen.
-    pub freezer: Freezer,
-    /// How long the platform takes to get ready before it starts anything; without it, no time at all.
-    pub delay: Option<PlatformDelay>,
-    /// Which environments are killed at a random moment.
-    pub kills: Option<Kills>,
-    /// What happens to the connections of an environment while it is frozen.
-    pub cuts: Option<Cuts>,
-    /// How many environments are kept initialised ahead of their use (provisioned concurrency).
-    pub provisioned: u32,
-}
-
-/// A distribution of what the platform takes before it starts anything: log-normal, seeded for each
-/// environment.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PlatformDelay {
-    /// The median.
-    pub median: Duration,
-    /// The standard deviation of the delay's natural logarithm.
-    pub sigma: f64,
-    /// The run's seed.
-    pub seed: u64,
-}
-
-/// Orders to kill environments, each at a random moment of its life, drawn from the seed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Kills {
-    /// The share of environments that are killed, 0 to 1.
-    pub share: f64,
-    /// The run's seed.
-    pub seed: u64,
-}
-
-/// Orders to cut the connections of environments while they are frozen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cuts {
-    /// How they are cut.
-    pub how: Cut,
-    /// After which invocation of an environment, counted from 1. Every environment's are cut once.
-    pub after: NonZeroU32,
-}
-
 /// An external extension: on AWS, an executable file in `/opt/extensions`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtensionSpec {
@@ -127,37 +85,6 @@ pub struct Account {
     pub access_key_id: String,
     /// `AWS_SECRET_ACCESS_KEY`.
     pub secret_access_key: String,
-}
-
-/// After how many invocations an environment is ended, frozen as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recycling {
-    /// It is used until the run ends.
-    Never,
-    /// After exactly so many.
-    After(NonZeroU32),
-    /// After any number from 1 to twice the mean less 1, drawn from the seed for each environment.
-    Around {
-        /// The mean.
-        mean: NonZeroU32,
-        /// The run's seed.
-        seed: u64,
-    },
-}
-
-impl Recycling {
-    /// How many invocations the environment with this number is good for; nothing means: any number.
-    pub fn lifetime(self, environment: u32) -> Option<NonZeroU32> {
-        match self {
-            Self::Never => None,
-            Self::After(invocations) => Some(invocations),
-            Self::Around { mean, seed } => {
-                // Seeded per environment: the order in which they start does not matter then.
-                let mut random = StdRng::seed_from_u64(seed ^ u64::from(environment).rotate_left(32));
-                NonZeroU32::new(random.random_range(1..=mean.get().saturating_mul(2) - 1))
-            }
-        }
-    }
 }
 
 /// Connects an execution environment to what it needs, an endpoint of its own above all.
@@ -226,98 +153,57 @@ impl Function {
         EnvironmentId::new(format!("{}-{number}", self.spec.name))
     }
 
-    /// How the process of an environment is started.
-    pub(super) fn process(&self, id: &EnvironmentId, number: u32, api: SocketAddr, wired: &Wired) -> ProcessSpec {
-        let own = self.spec.env.iter().chain(&wired.env).filter(|(name, _)| !is_reserved(name)).cloned();
-        // Of variables that are set twice, the last counts.
-        let env = unreserved_variables().chain(own).chain(reserved_variables(&self.spec, api)).collect();
-        let log = (number <= WRITTEN_LOGS).then(|| self.spec.logs.join(format!("{id}.log")));
-        ProcessSpec {
-            command: self.spec.command.clone(),
-            directory: self.spec.directory.clone(),
-            env,
-            log,
-            freezer: self.spec.platform.freezer,
+    /// How long the Init phase of an environment may take.
+    pub(super) fn init_limit(&self, initialization: Initialization) -> Duration {
+        match initialization {
+            Initialization::OnDemand => self.spec.init_timeout,
+            Initialization::Provisioned => PROVISIONED_INIT_TIMEOUT.max(self.spec.timeout.min(LONGEST_TIMEOUT)),
         }
+    }
+
+    /// How the runtime of an environment is started.
+    pub(super) fn runtime(&self, place: &Place<'_>) -> ProcessSpec {
+        let own = self.spec.env.iter().chain(&place.wired.env).cloned();
+        self.process(&self.spec.command, variables::of_runtime(&self.spec, place, own), place, "")
+    }
+
+    /// How an external extension of an environment is started.
+    pub(super) fn extension(&self, extension: &ExtensionSpec, place: &Place<'_>) -> ProcessSpec {
+        let own = self.spec.env.iter().chain(&place.wired.env).chain(&extension.env).cloned();
+        let env = variables::of_extension(&self.spec, place, own);
+        self.process(&extension.command, env, place, &format!("-{}", extension.name))
+    }
+
+    fn process(&self, command: &[String], env: Vec<(String, String)>, place: &Place<'_>, suffix: &str) -> ProcessSpec {
+        let is_written = place.number <= WRITTEN_LOGS;
+        // One that is started again does not write over what it wrote before.
+        let start = if place.start == 1 { String::new() } else { format!(".{}", place.start) };
+        let log = is_written.then(|| self.spec.logs.join(format!("{}{suffix}{start}.log", place.environment)));
+        let (command, directory) = (command.to_owned(), self.spec.directory.clone());
+        ProcessSpec { command, directory, env, log, freezer: self.spec.platform.freezer }
     }
 }
 
-/// Names that a function's own variables cannot have, because Lambda sets them ("Using Lambda
-/// environment variables" in the developer guide, reserved ones).
-pub const RESERVED_VARIABLES: [&str; 21] = [
-    "_HANDLER",
-    "_X_AMZN_TRACE_ID",
-    "AWS_ACCESS_KEY",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_DEFAULT_REGION",
-    "AWS_EXECUTION_ENV",
-    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-    "AWS_LAMBDA_FUNCTION_NAME",
-    "AWS_LAMBDA_FUNCTION_VERSION",
-    "AWS_LAMBDA_INITIALIZATION_TYPE",
-    "AWS_LAMBDA_LOG_GROUP_NAME",
-    "AWS_LAMBDA_LOG_STREAM_NAME",
-    "AWS_LAMBDA_MAX_CONCURRENCY",
-    "AWS_LAMBDA_METADATA_API",
-    "AWS_LAMBDA_METADATA_TOKEN",
-    "AWS_LAMBDA_RUNTIME_API",
-    "AWS_REGION",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "LAMBDA_RUNTIME_DIR",
-    "LAMBDA_TASK_ROOT",
-];
-
-/// Whether Lambda sets this variable itself.
-pub fn is_reserved(name: &str) -> bool {
-    RESERVED_VARIABLES.contains(&name)
+/// How an environment comes to be initialised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Initialization {
+    /// Because there is something to do for it.
+    OnDemand,
+    /// Ahead of its use, because that was paid for.
+    Provisioned,
 }
 
-/// The reserved variables as Lambda sets them for a custom runtime (`provided.al2023`).
-fn reserved_variables(spec: &FunctionSpec, api: SocketAddr) -> impl Iterator<Item = (String, String)> {
-    let Account { region, access_key_id, secret_access_key, .. } = &spec.account;
-    let variables = [
-        ("_HANDLER", "bootstrap".to_owned()),
-        ("AWS_ACCESS_KEY_ID", access_key_id.clone()),
-        ("AWS_DEFAULT_REGION", region.clone()),
-        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", spec.memory_mb.to_string()),
-        ("AWS_LAMBDA_FUNCTION_NAME", spec.name.clone()),
-        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
-        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
-        ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", spec.name)),
-        ("AWS_LAMBDA_LOG_STREAM_NAME", log_stream_name(SystemTime::now())),
-        ("AWS_LAMBDA_RUNTIME_API", api.to_string()),
-        ("AWS_REGION", region.clone()),
-        ("AWS_SECRET_ACCESS_KEY", secret_access_key.clone()),
-        ("AWS_SESSION_TOKEN", "local".to_owned()),
-        ("LAMBDA_RUNTIME_DIR", "/var/runtime".to_owned()),
-        // /var/task on AWS: wherever it is, it is the folder with the function's code.
-        ("LAMBDA_TASK_ROOT", spec.directory.display().to_string()),
-    ];
-    variables.into_iter().map(|(name, value)| (name.to_owned(), value))
-}
-
-/// The other variables that Lambda sets, which a function's own overrule.
-fn unreserved_variables() -> impl Iterator<Item = (String, String)> {
-    let variables = [
-        ("AWS_LAMBDA_LOG_FORMAT", "Text"),
-        ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR"),
-        ("AWS_XRAY_DAEMON_ADDRESS", "169.254.79.129:2000"),
-        ("_AWS_XRAY_DAEMON_ADDRESS", "169.254.79.129"),
-        ("_AWS_XRAY_DAEMON_PORT", "2000"),
-        ("LANG", "en_US.UTF-8"),
-        ("LD_LIBRARY_PATH", "/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"),
-        ("PATH", "/usr/local/bin:/usr/bin/:/bin:/opt/bin"),
-        ("TZ", ":UTC"),
-    ];
-    variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()))
-}
-
-/// `YYYY/MM/DD/[$LATEST]` and 32 hex digits.
-fn log_stream_name(now: SystemTime) -> String {
-    let now = humantime::format_rfc3339_seconds(now).to_string();
-    let day = now.split('T').next().unwrap_or_default().replace('-', "/");
-    format!("{day}/[$LATEST]{}", Uuid::new_v4().simple())
+/// Where a process of an environment is started.
+pub(super) struct Place<'a> {
+    pub(super) environment: &'a EnvironmentId,
+    /// The environment's number, counted from 1.
+    pub(super) number: u32,
+    /// The how many-th start of the environment this is, counted from 1.
+    pub(super) start: u32,
+    pub(super) initialization: Initialization,
+    pub(super) api: SocketAddr,
+    pub(super) log_stream: &'a str,
+    pub(super) wired: &'a Wired,
 }
 
 /// X-Ray's header, as real Lambda sends it with every invocation even when X-Ray is off: a tracer
@@ -330,27 +216,28 @@ pub(super) fn xray_header(now: SystemTime) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     struct Unwired;
 
     impl Wiring for Unwired {
         fn wire<'a>(&'a self, _: &'a EnvironmentId) -> BoxFuture<'a, Result<Wired, BoxError>> {
-            Box::pin(async { Ok(Wired { env: Vec::new(), network: Network::default(), guard: Box::new(()) }) })
+            Box::pin(async { Ok(wired(&[])) })
         }
     }
 
-    fn spec() -> FunctionSpec {
+    pub(in crate::cloud) fn wired(env: &[(&str, &str)]) -> Wired {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Wired { env, network: Network::default(), guard: Box::new(()) }
+    }
+
+    pub(in crate::cloud) fn spec() -> FunctionSpec {
         FunctionSpec {
             name: "worker".to_owned(),
             command: vec!["worker".to_owned()],
             directory: "/srv".into(),
-            env: vec![
-                ("AWS_REGION".to_owned(), "moon-1".to_owned()),
-                ("TZ".to_owned(), "CET".to_owned()),
-                ("COLOUR".to_owned(), "blue".to_owned()),
-            ],
+            env: Vec::new(),
             timeout: Duration::from_secs(3),
             init_timeout: INIT_TIMEOUT,
             memory_mb: 512,
@@ -367,55 +254,56 @@ mod tests {
         }
     }
 
-    fn process(wired: &[(&str, &str)]) -> ProcessSpec {
-        let function = Function::new(spec(), Spawner::start(None).unwrap(), Recorder::new().0, Arc::new(Unwired));
-        let env = wired.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let wired = Wired { env, network: Network::default(), guard: Box::new(()) };
-        function.process(&EnvironmentId::new("worker-1"), 1, SocketAddr::from(([127, 0, 0, 1], 9001)), &wired)
+    pub(in crate::cloud) fn place<'a>(environment: &'a EnvironmentId, wired: &'a Wired) -> Place<'a> {
+        Place {
+            environment,
+            number: 1,
+            start: 1,
+            initialization: Initialization::OnDemand,
+            api: SocketAddr::from(([127, 0, 0, 1], 9001)),
+            log_stream: "2026/01/02/[$LATEST]0123",
+            wired,
+        }
     }
 
-    fn value<'a>(process: &'a ProcessSpec, name: &str) -> Option<&'a str> {
-        let mut values = process.env.iter().rev().filter(|(set, _)| set == name).map(|(_, value)| value.as_str());
-        values.next()
-    }
-
-    #[test]
-    fn reserved_variables_are_lambdas_and_others_the_functions() {
-        let process = process(&[("COLOUR", "red"), ("AWS_LAMBDA_RUNTIME_API", "elsewhere")]);
-        assert_eq!(value(&process, "AWS_REGION"), Some("eu-west-1"));
-        assert_eq!(value(&process, "AWS_LAMBDA_RUNTIME_API"), Some("127.0.0.1:9001"));
-        assert_eq!(value(&process, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"), Some("512"));
-        assert_eq!(value(&process, "TZ"), Some("CET"));
-        assert_eq!(value(&process, "COLOUR"), Some("red"));
-        assert_eq!(value(&process, "HOME"), None);
+    fn function(spec: FunctionSpec) -> Function {
+        Function::new(spec, Spawner::start(None).unwrap(), Recorder::new().0, Arc::new(Unwired))
     }
 
     #[test]
-    fn log_stream_name_begins_with_the_day() {
-        let name = log_stream_name(SystemTime::UNIX_EPOCH + Duration::from_secs(86_400));
-        let (day, instance) = name.split_once("/[$LATEST]").unwrap();
-        assert_eq!((day, instance.len()), ("1970/01/02", 32));
+    fn every_process_and_every_start_writes_a_file_of_its_own() {
+        let (function, environment, wired) = (function(spec()), EnvironmentId::new("worker-1"), wired(&[]));
+        let extension = ExtensionSpec { name: "flusher".to_owned(), command: Vec::new(), env: Vec::new() };
+        let mut place = place(&environment, &wired);
+        let file = |spec: ProcessSpec| spec.log.map(|log| log.display().to_string());
+        assert_eq!(file(function.runtime(&place)).unwrap(), "/tmp/worker-1.log");
+        place.start = 2;
+        assert_eq!(file(function.runtime(&place)).unwrap(), "/tmp/worker-1.2.log");
+        assert_eq!(file(function.extension(&extension, &place)).unwrap(), "/tmp/worker-1-flusher.2.log");
+        place.number = WRITTEN_LOGS + 1;
+        assert_eq!(file(function.runtime(&place)), None);
     }
 
     #[test]
-    fn xray_header_is_never_sampled() {
-        let header = xray_header(SystemTime::UNIX_EPOCH + Duration::from_secs(0x1234));
+    fn init_ahead_of_use_may_take_longer_and_as_long_as_an_invocation() {
+        let limit = |timeout, initialization| {
+            let spec = FunctionSpec { timeout: Duration::from_secs(timeout), ..spec() };
+            function(spec).init_limit(initialization).as_secs()
+        };
+        assert_eq!(limit(500, Initialization::OnDemand), 10);
+        assert_eq!(limit(3, Initialization::Provisioned), 130);
+        assert_eq!(limit(500, Initialization::Provisioned), 500);
+        assert_eq!(limit(2000, Initialization::Provisioned), 900);
+    }
+
+    #[test]
+    fn xray_header_is_never_sampled_and_never_the_same() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(0x1234);
+        let header = xray_header(now);
         assert!(header.starts_with("Root=1-00001234-"), "{header}");
         let root = header.split(';').next().unwrap();
         assert_eq!(root.len(), "Root=1-".len() + 8 + 1 + 24);
         assert!(header.contains(";Sampled=0;"), "{header}");
-    }
-
-    #[test]
-    fn lifetime_around_a_mean_depends_on_seed_and_environment_alone() {
-        let mean = NonZeroU32::new(3).unwrap();
-        let lifetimes = |seed| {
-            let recycling = Recycling::Around { mean, seed };
-            (1..=50).map(|number| recycling.lifetime(number).unwrap().get()).collect::<Vec<_>>()
-        };
-        assert_eq!(lifetimes(7), lifetimes(7));
-        assert_ne!(lifetimes(7), lifetimes(8));
-        assert!((1..=5).all(|lifetime| lifetimes(7).contains(&lifetime)));
-        assert!(lifetimes(7).into_iter().all(|lifetime| (1..=5).contains(&lifetime)));
+        assert_ne!(header, xray_header(now));
     }
 }

@@ -54,7 +54,7 @@ pub enum Polled {
 /// Why a call is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The call names another invocation than the present one.
+    /// The call names another invocation than the present one, or another attempt at it.
     #[error("Invalid request ID")]
     InvalidRequestId,
     /// The call is not allowed in this state.
@@ -90,7 +90,25 @@ impl Refusal {
 pub struct RuntimeMachine {
     state: RuntimeState,
     /// The invocation that is running or was just answered.
-    current: Option<InvocationId>,
+    current: Option<Attempt>,
+}
+
+/// One attempt at an invocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The invocation.
+    pub invocation: InvocationId,
+    /// Which attempt at it this is.
+    pub attempt: String,
+}
+
+impl Attempt {
+    /// Whether an answer is one to this attempt. A runtime need not say which attempt it answers
+    /// (`Lambda-Runtime-Invocation-Id` is newer than most of them); one that names another answers a
+    /// stale one.
+    fn is_meant(&self, invocation: &str, attempt: Option<&str>) -> bool {
+        self.invocation.as_str() == invocation && attempt.is_none_or(|attempt| attempt == self.attempt)
+    }
 }
 
 impl RuntimeMachine {
@@ -115,20 +133,20 @@ impl RuntimeMachine {
         Ok(polled)
     }
 
-    /// `POST /runtime/invocation/{id}/response`.
+    /// `POST /runtime/invocation/{id}/response`, with the attempt that it says it answers.
     ///
     /// # Errors
-    /// If this is not the present invocation, or if it was answered before.
-    pub fn respond(&mut self, id: &str) -> Result<(), Refusal> {
-        self.answer(id, "InvocationResponse")
+    /// If this is not the present attempt at the present invocation, or if it was answered before.
+    pub fn respond(&mut self, id: &str, attempt: Option<&str>) -> Result<(), Refusal> {
+        self.answer(id, attempt, "InvocationResponse")
     }
 
     /// `POST /runtime/invocation/{id}/error`.
     ///
     /// # Errors
     /// As [`RuntimeMachine::respond`].
-    pub fn fail(&mut self, id: &str) -> Result<(), Refusal> {
-        self.answer(id, "InvocationErrorResponse")
+    pub fn fail(&mut self, id: &str, attempt: Option<&str>) -> Result<(), Refusal> {
+        self.answer(id, attempt, "InvocationErrorResponse")
     }
 
     /// `POST /runtime/init/error`.
@@ -147,18 +165,18 @@ impl RuntimeMachine {
     ///
     /// # Errors
     /// If the runtime has not asked for one.
-    pub fn invoke(&mut self, id: InvocationId) -> Result<(), Refusal> {
+    pub fn invoke(&mut self, attempt: Attempt) -> Result<(), Refusal> {
         if self.state != RuntimeState::Ready {
             return Err(self.refuse("Running"));
         }
         self.state = RuntimeState::Running;
-        self.current = Some(id);
+        self.current = Some(attempt);
         Ok(())
     }
 
     /// The identifier is looked at before the state, as the real one does.
-    fn answer(&mut self, id: &str, to: &'static str) -> Result<(), Refusal> {
-        if self.current.as_ref().map(InvocationId::as_str) != Some(id) {
+    fn answer(&mut self, id: &str, attempt: Option<&str>, to: &'static str) -> Result<(), Refusal> {
+        if !self.current.as_ref().is_some_and(|current| current.is_meant(id, attempt)) {
             return Err(Refusal::InvalidRequestId);
         }
         if self.state != RuntimeState::Running {
@@ -188,13 +206,17 @@ mod tests {
 
     use Call::{Fail, FailInit, Invoke, Next, Respond};
 
+    fn attempt(id: &str) -> Attempt {
+        Attempt { invocation: InvocationId::new(id), attempt: format!("attempt at {id}") }
+    }
+
     fn make(machine: &mut RuntimeMachine, call: Call) -> Result<(), u16> {
         match call {
             Next => machine.poll().map(drop),
-            Respond(id) => machine.respond(id),
-            Fail(id) => machine.fail(id),
+            Respond(id) => machine.respond(id, None),
+            Fail(id) => machine.fail(id, None),
             FailInit => machine.fail_init(),
-            Invoke(id) => machine.invoke(InvocationId::new(id)),
+            Invoke(id) => machine.invoke(attempt(id)),
         }
         .map_err(|refusal| refusal.status().as_u16())
     }
@@ -234,17 +256,26 @@ mod tests {
     #[test]
     fn stale_identifier_is_refused_before_the_state_is_looked_at() {
         let mut machine = after(&[Next, Invoke("1"), Respond("1"), Next, Invoke("2"), Respond("2")]);
-        assert_eq!(machine.respond("1"), Err(Refusal::InvalidRequestId));
-        assert_eq!(machine.respond("2").unwrap_err().error_type(), "InvalidStateTransition");
+        assert_eq!(machine.respond("1", None), Err(Refusal::InvalidRequestId));
+        assert_eq!(machine.respond("2", None).unwrap_err().error_type(), "InvalidStateTransition");
+    }
+
+    #[test]
+    fn answer_to_another_attempt_is_stale_and_one_that_names_none_is_not() {
+        let mut machine = after(&[Next, Invoke("1")]);
+        assert_eq!(machine.respond("1", Some("attempt at 0")), Err(Refusal::InvalidRequestId));
+        assert_eq!(machine.fail("1", Some("attempt at 0")), Err(Refusal::InvalidRequestId));
+        machine.respond("1", Some("attempt at 1")).unwrap();
+        after(&[Next, Invoke("1")]).respond("1", None).unwrap();
     }
 
     #[test]
     fn next_tells_the_beginning_from_the_end_and_from_a_repetition() {
         let mut machine = RuntimeMachine::default();
         assert_eq!(machine.poll(), Ok(Polled::Initialized));
-        machine.invoke(InvocationId::new("1")).unwrap();
+        machine.invoke(attempt("1")).unwrap();
         assert_eq!(machine.poll(), Ok(Polled::Again));
-        machine.respond("1").unwrap();
+        machine.respond("1", None).unwrap();
         assert_eq!(machine.poll(), Ok(Polled::Finished));
     }
 
