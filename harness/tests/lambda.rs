@@ -4,6 +4,8 @@
 //! execution environment, [`FUNCTION`] is the runtime.
 #![expect(clippy::unwrap_used, reason = "a panic is how tests fail")]
 
+#[path = "support/function.rs"]
+mod function;
 mod support;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,9 +23,7 @@ use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use futures_util::future::BoxFuture;
 use harness::cloud::environment::InitCause;
 use harness::cloud::event_source::{Activity, Behaviour, EventSource, EventSourceSpec, MessageSource};
-use harness::cloud::function::{
-    Account, BoxError, Function, FunctionSpec, INIT_TIMEOUT, Platform, Recycling, Wired, Wiring,
-};
+use harness::cloud::function::{BoxError, Function, FunctionSpec, Recycling, Wired, Wiring};
 use harness::cloud::network::Network;
 use harness::cloud::queue::{ReceiveRequest, ReceivedMessage};
 use harness::target::Spawner;
@@ -61,6 +61,11 @@ async fn run_function() {
             std::process::exit(7)
         }
         Ok("sleep") => std::future::pending().await,
+        Ok("flush at the end") => {
+            // As the documentation of lambda_runtime has it: an internal extension, so that there is a SIGTERM.
+            lambda_runtime::spawn_graceful_shutdown_handler(flush).await;
+            lambda_runtime::run(service_fn(handle)).await.unwrap();
+        }
         _ => lambda_runtime::run(service_fn(handle)).await.unwrap(),
     }
 }
@@ -89,6 +94,11 @@ async fn succeeds(record: &SqsMessage) -> Result<bool, BoxError> {
         _ => {}
     }
     Ok(true)
+}
+
+/// What a function does when it is told that it ends.
+async fn flush() {
+    fs::write(env::var("LAMBDA_TASK_ROOT").unwrap() + "/flushed", "").unwrap();
 }
 
 #[expect(clippy::print_stdout, reason = "what a function prints is kept")]
@@ -254,25 +264,7 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let program = env::current_exe().unwrap();
         let command = [program.to_str().unwrap(), "--exact", FUNCTION, "--nocapture"];
-        let spec = FunctionSpec {
-            name: "worker".to_owned(),
-            command: command.map(str::to_owned).to_vec(),
-            directory: folder.path().to_owned(),
-            env: Vec::new(),
-            timeout: Duration::from_secs(30),
-            init_timeout: INIT_TIMEOUT,
-            memory_mb: 512,
-            recycling: Recycling::Never,
-            platform: Platform::default(),
-            extensions: Vec::new(),
-            account: Account {
-                id: "123456789012".to_owned(),
-                region: "eu-west-1".to_owned(),
-                access_key_id: "key".to_owned(),
-                secret_access_key: "secret".to_owned(),
-            },
-            logs: folder.path().to_owned(),
-        };
+        let spec = function::spec(command.map(str::to_owned).to_vec(), folder.path());
         let mapping = EventSourceSpec {
             queue: "onboarding".to_owned(),
             queue_arn: "arn:aws:sqs:eu-west-1:123456789012:onboarding".to_owned(),
@@ -392,6 +384,8 @@ fn word(event: &EventKind) -> &'static str {
         EventKind::EnvironmentInitialized { .. } => "initialized",
         EventKind::EnvironmentThawed { .. } => "thawed",
         EventKind::EnvironmentFrozen { .. } => "frozen",
+        EventKind::ExtensionRegistered { internal: true, .. } => "registered",
+        EventKind::EnvironmentStopping { .. } => "stopping",
         EventKind::EnvironmentReset { .. } => "reset",
         EventKind::EnvironmentEnded { .. } => "ended",
         EventKind::InvocationStarted { cold: true, .. } => "cold",
@@ -662,6 +656,35 @@ async fn stopping_lets_an_invocation_finish() {
     stop.await.unwrap().unwrap();
     assert_eq!(lambda.queue.deleted(), ["a"]);
     assert_matches!(lambda.events.seen().last(), Some(EventKind::EnvironmentEnded { end, .. }) if *end == KILLED);
+}
+
+#[tokio::test]
+async fn graceful_shutdown_of_the_real_runtime_flushes_when_its_environment_ends() {
+    let mut lambda = Setup::new().at_start("flush at the end").start();
+    lambda.queue.send("a", "");
+    lambda.invocations(1).await;
+    let flushed = lambda.folder.path().join("flushed");
+    assert!(!flushed.exists());
+    let folder = std::mem::replace(&mut lambda.folder, tempfile::tempdir().unwrap());
+    let (mut events, _) = lambda.stop().await;
+    assert!(flushed.exists());
+    let story: Vec<_> = events.seen().iter().map(word).collect();
+    assert_eq!(story[..2], ["started", "registered"]);
+    assert_eq!(story[2..], ["initialized", "cold", "finished", "frozen", "thawed", "stopping", "ended"]);
+    assert_matches!(events.seen().last(), Some(EventKind::EnvironmentEnded { end, .. })
+        if end.code == Some(0) && end.ordered);
+    drop(folder);
+}
+
+#[tokio::test]
+async fn graceful_shutdown_of_the_real_runtime_flushes_when_its_invocation_takes_too_long() {
+    let mut setup = Setup::new().at_start("flush at the end");
+    setup.spec.timeout = Duration::from_millis(500);
+    let mut lambda = setup.start();
+    lambda.queue.send("a", "hang on");
+    lambda.invocations(1).await;
+    assert_eq!(lambda.story()[3..], ["cold", "finished", "stopping", "reset"]);
+    assert!(lambda.folder.path().join("flushed").exists());
 }
 
 #[tokio::test]

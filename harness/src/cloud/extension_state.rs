@@ -353,7 +353,9 @@ mod tests {
             for (call, expected) in [Next, Tell, FailInit, Fail].into_iter().zip(answers) {
                 let mut extensions = with_external("a");
                 register(&mut extensions, "a", &["INVOKE"]).unwrap();
-                way.iter().for_each(|call| drop(make(&mut extensions, *call).unwrap()));
+                for call in way {
+                    make(&mut extensions, *call).unwrap();
+                }
                 assert_eq!(extensions.registered()[0].state, state);
                 assert_eq!(make(&mut extensions, call), expected, "{call:?} in {state}");
             }

@@ -124,8 +124,7 @@ impl Environment {
             }
         }
         let Some(processes) = self.processes.take() else { return self.last_end.clone() };
-        processes.api.close(drop);
-        processes.kill(manner);
+        processes.api.close(|_| processes.kill(manner));
         let (end, output) = processes.ended().await?;
         self.forget_freeze();
         self.last_end = Some(ProcessEnd { ordered: true, output: Vec::new(), ..end.clone() });

@@ -235,14 +235,13 @@ impl Shared {
         Ok(())
     }
 
-    /// The environment is shut down: the runtime gets and answers nothing any more. Answers whether
-    /// the last invocation had been delivered.
+    /// The environment is shut down: the runtime gets and answers nothing any more, and waits in vain
+    /// if it waits. Answers whether the last invocation had been delivered.
     pub(super) fn stop(&self) -> bool {
         let mut state = self.lock();
         if state.service == Service::Everybody {
             state.service = Service::ExtensionsOnly;
         }
-        state.parked = None;
         state.delivered
     }
 
@@ -289,9 +288,9 @@ impl Shared {
 
     /// Takes a `/next` in, under one guard: an invocation comes either before it or after it.
     pub(super) fn poll(&self, asker: oneshot::Sender<Next>) -> Result<(), ApiError> {
-        let mut state = self.serving()?;
-        if state.has_hung_up() {
-            // It waits again, and nothing has changed for anybody else.
+        let mut state = self.serving_extensions()?;
+        if state.has_hung_up() || state.service == Service::ExtensionsOnly {
+            // It waits again, or in vain, and nothing has changed for anybody else.
             state.parked = Some(asker);
             return Ok(());
         }
@@ -529,8 +528,8 @@ mod tests {
         rests(&mut calls);
         assert_matches!(ask_as(&shared, flusher).try_recv(), Ok(ExtensionEvent::Shutdown { .. }));
         assert_eq!(rests(&mut calls), 0, "an environment that ends does not rest");
-        let (asker, _answer) = oneshot::channel();
-        assert_matches!(shared.poll(asker), Err(ApiError::Container));
+        let mut runtime = ask(&shared);
+        assert_matches!(runtime.try_recv(), Err(oneshot::error::TryRecvError::Empty), "it waits in vain");
     }
 
     #[test]
