@@ -161,6 +161,10 @@ async fn run_extension(name: &str, script: &str) {
     append(&format!("{name}.pid"), &std::process::id().to_string());
     let (what, events) = script.split_once(' ').unwrap_or((script, ""));
     let events: Vec<_> = events.split_whitespace().collect();
+    if what == "print" {
+        std::io::stdout().write_all(b"no endpoint\n").unwrap();
+        std::process::exit(1);
+    }
     if what == "silent" {
         return std::future::pending().await;
     }
@@ -437,6 +441,9 @@ async fn what_is_started_ahead_of_its_use_must_start() {
     let lambda = init_error("init-error INVOKE")(Setup::new()).start();
     assert_matches!(lambda.environment(AfterInit::Freeze).await.unwrap_err().cause,
         InitCause::ExtensionFailed { extension, why } if extension == "a" && why == "reported A.B");
+    let lambda = init_error("print")(Setup::new()).start();
+    let failure = lambda.environment(AfterInit::Freeze).await.unwrap_err();
+    assert!(failure.to_string().ends_with("no endpoint"), "{failure}");
     let mut lambda = init_error("silent INVOKE")(Setup::new()).init_timeout(Duration::from_millis(200)).start();
     assert_matches!(lambda.environment(AfterInit::Freeze).await.unwrap_err().cause, InitCause::TimedOut(_));
     assert_eq!(lambda.story(), ["started", "ended"]);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::Instant as Deadline;
@@ -14,6 +15,7 @@ use super::shutdown::Failure;
 use crate::cloud::function::{BoxError, ExtensionSpec};
 use crate::cloud::platform::Kill;
 use crate::cloud::runtime_api::{Call, FunctionError, RuntimeApi, ShutdownReason};
+use crate::target::Process;
 use crate::target::freezer::NotStopped;
 use crate::target::process::SpawnError;
 use crate::target::service::printed;
@@ -202,12 +204,19 @@ impl Environment {
     /// Ends what could not be initialised. Nobody ordered that, even if it takes a SIGKILL.
     pub(super) async fn give_up(self, cause: InitCause) -> InitFailure {
         let environment = self.id.clone();
+        let culprit = self.processes.as_ref().and_then(|processes| culprit(processes, &cause)).cloned();
         let end = match cause {
             InitCause::Killed => self.kill_by_order(None).await,
             _ => self.bury().await,
         };
-        InitFailure { environment, cause, output: end.output }
+        InitFailure { environment, cause, output: culprit.map_or(end.output, |process| process.output()) }
     }
+}
+
+/// The extension that is to blame, if one is: what it printed tells more than what the runtime did.
+fn culprit<'a>(processes: &'a Processes, cause: &InitCause) -> Option<&'a Arc<Process>> {
+    let InitCause::ExtensionFailed { extension, .. } = cause else { return None };
+    processes.extensions().find(|(name, _)| *name == extension).map(|(_, process)| process)
 }
 
 fn registered(call: Call) -> ControlFlow<()> {

@@ -113,18 +113,26 @@ impl Environment {
 
     async fn survive(mut self, id: InvocationId, outcome: InvocationOutcome) -> Invoked {
         self.record_finished(id, outcome.clone());
-        if let Err(error) = self.freeze().await {
-            tracing::warn!(environment = %self.id, %error, "could not be frozen and is ended");
-            let ordered = !matches!(error, NotStopped::Ended);
-            self.put_down(ordered).await;
-            return Invoked { outcome, environment: None };
-        }
-        if self.kill.is_some_and(|kill| kill.is_due_after(self.invocations)) {
-            self.kill_by_order(None).await;
-            return Invoked { outcome, environment: None };
-        }
-        self.cut_connections();
-        Invoked { outcome, environment: Some(self) }
+        let environment = match self.freeze().await {
+            Ok(()) if self.kill.is_some_and(|kill| kill.is_due_after(self.invocations)) => {
+                self.kill_by_order(None).await;
+                None
+            }
+            Ok(()) => {
+                self.cut_connections();
+                Some(self)
+            }
+            Err(NotStopped::Ended) => {
+                self.reset(EXITED).await;
+                Some(self)
+            }
+            Err(error) => {
+                tracing::warn!(environment = %self.id, %error, "could not be frozen and is ended");
+                self.end().await;
+                None
+            }
+        };
+        Invoked { outcome, environment }
     }
 
     /// The invocation has failed together with its environment, which is reset.
@@ -157,23 +165,18 @@ impl Environment {
         self.give_up(cause).await;
         Invoked { outcome: InvocationOutcome::EnvironmentDied, environment: None }
     }
-
-    async fn put_down(self, ordered: bool) {
-        match ordered {
-            true => self.end().await,
-            false => self.bury().await,
-        };
-    }
 }
+
+/// A process ended by itself.
+const EXITED: Failure =
+    Failure { reason: ResetReason::Exited, shutdown: ShutdownReason::Failure, manner: Manner::Failed };
 
 /// What has failed when an invocation stops, unless that was ordered.
 fn failure(stop: &Stop) -> Option<Failure> {
     let (reason, shutdown, manner) = match stop {
         // The harness ordered this end. That the function is to blame is told by the outcome.
         Stop::TimedOut => (ResetReason::TimedOut, ShutdownReason::Timeout, Manner::Ordered),
-        Stop::RuntimeEnded(_) | Stop::RuntimeReported(_) => {
-            (ResetReason::Exited, ShutdownReason::Failure, Manner::Failed)
-        }
+        Stop::RuntimeEnded(_) | Stop::RuntimeReported(_) => return Some(EXITED),
         Stop::ExtensionFailed { .. } => (ResetReason::ExtensionFailed, ShutdownReason::Failure, Manner::Failed),
         Stop::OutOfMemory(_) => (ResetReason::OutOfMemory, ShutdownReason::Failure, Manner::Failed),
         Stop::Ordered => return None,

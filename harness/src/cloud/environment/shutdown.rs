@@ -135,6 +135,8 @@ impl Environment {
 
     async fn tell(&self, reason: ShutdownReason, grace: Grace, audience: &Audience) {
         let Some(processes) = &self.processes else { return };
+        // Be it that they were stopped and it could not be confirmed.
+        processes.all().for_each(|process| process.resume());
         let (began, deadline) = (Instant::now(), SystemTime::now() + grace.total);
         if let Some(runtime) = processes.runtime() {
             runtime.terminate();

@@ -423,6 +423,8 @@ mod tests {
     use super::*;
     use crate::cloud::network::Network;
     use crate::journal::Recorder;
+    use crate::target::freezer::Freezer;
+    use crate::target::{ProcessSpec, Spawner};
 
     fn shared() -> (Shared, mpsc::Receiver<Call>, mpsc::Receiver<verifier::Event>) {
         let (recorder, events) = Recorder::new();
@@ -497,6 +499,32 @@ mod tests {
         let _runtime = ask(&shared);
         assert_eq!(rests(&mut calls), 0, "the one that was told has not asked again");
         let _flusher = ask_as(&shared, flusher);
+        assert_eq!(rests(&mut calls), 1);
+    }
+
+    /// The state of a process (proc_pid_stat(5)).
+    fn state(process: &Process) -> char {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+        stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+    }
+
+    #[tokio::test]
+    async fn processes_are_stopped_in_the_moment_in_which_the_last_of_all_asks() {
+        let (mut shared, mut calls, _events) = shared();
+        shared.spec.freezes = true;
+        let command = vec!["sleep".to_owned(), "1000".to_owned()];
+        let spec =
+            ProcessSpec { command, directory: "/".into(), env: Vec::new(), log: None, freezer: Freezer::Signals };
+        let process = Arc::new(Spawner::start(None).unwrap().spawn(spec, |_| {}).await.unwrap());
+        shared.freeze(&process);
+        let _runtime = ask(&shared);
+        shared.invoke(next("1"), || {}).unwrap();
+        answer(&shared, "1");
+        assert_eq!(rests(&mut calls), 1, "it was initialised, and there was an invocation");
+        assert_ne!(state(&process), 'T');
+        let _runtime = ask(&shared);
+        process.confirm_suspended().await.unwrap();
+        assert_eq!(state(&process), 'T');
         assert_eq!(rests(&mut calls), 1);
     }
 
