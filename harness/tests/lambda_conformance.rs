@@ -81,6 +81,7 @@ impl Api {
         let spec = ApiSpec {
             environment: EnvironmentId::new("worker-1"),
             function: "worker".to_owned(),
+            handler: "bootstrap".to_owned(),
             account: "123456789012".to_owned(),
             externals: vec!["collector".to_owned()],
             freezes: false,

@@ -63,6 +63,17 @@ pub struct FunctionSpec {
     pub logs: PathBuf,
 }
 
+impl FunctionSpec {
+    /// What `_HANDLER` is, by which clients find the function's code: for an image its `CMD`, which is the
+    /// last argument here; a program without arguments is its own handler.
+    pub fn handler(&self) -> &str {
+        match self.command.as_slice() {
+            [_, .., handler] => handler,
+            _ => "bootstrap",
+        }
+    }
+}
+
 /// An external extension: on AWS, an executable file in `/opt/extensions`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtensionSpec {
@@ -282,6 +293,16 @@ pub(super) mod tests {
         assert_eq!(file(function.extension(&extension, &place)).unwrap(), "/tmp/worker-1-flusher.2.log");
         place.number = WRITTEN_LOGS + 1;
         assert_eq!(file(function.runtime(&place)), None);
+    }
+
+    #[test]
+    fn handler_is_the_last_argument_or_else_the_program() {
+        let handler = |command: &[&str]| {
+            let command = command.iter().map(|word| (*word).to_owned()).collect();
+            FunctionSpec { command, ..spec() }.handler().to_owned()
+        };
+        assert_eq!(handler(&["worker"]), "bootstrap");
+        assert_eq!(handler(&["python3", "-m", "awslambdaric", "app.handle"]), "app.handle");
     }
 
     #[test]

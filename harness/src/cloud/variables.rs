@@ -78,7 +78,7 @@ fn reserved(spec: &FunctionSpec, place: &Place<'_>) -> impl Iterator<Item = (Str
         Initialization::Provisioned => "provisioned-concurrency",
     };
     let variables = [
-        ("_HANDLER", "bootstrap".to_owned()),
+        ("_HANDLER", spec.handler().to_owned()),
         ("AWS_ACCESS_KEY_ID", access_key_id.clone()),
         ("AWS_DEFAULT_REGION", region.clone()),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", spec.memory_mb.to_string()),

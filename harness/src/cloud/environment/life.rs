@@ -148,6 +148,7 @@ impl Environment {
         ApiSpec {
             environment: self.id.clone(),
             function: spec.name.clone(),
+            handler: spec.handler().to_owned(),
             account: spec.account.id.clone(),
             externals: spec.extensions.iter().map(|extension| extension.name.clone()).collect(),
             freezes: self.freezes(),

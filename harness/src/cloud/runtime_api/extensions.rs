@@ -54,7 +54,7 @@ fn metadata(shared: &Shared, with_account: bool) -> Value {
     let mut metadata = json!({
         "functionName": shared.spec().function,
         "functionVersion": "$LATEST",
-        "handler": "bootstrap",
+        "handler": shared.spec().handler,
     });
     if with_account {
         metadata["accountId"] = shared.spec().account.clone().into();

@@ -32,6 +32,8 @@ pub struct ApiSpec {
     pub environment: EnvironmentId,
     /// The function's name.
     pub function: String,
+    /// The function's handler (`_HANDLER`).
+    pub handler: String,
     /// The number of the account that the function belongs to.
     pub account: String,
     /// The names of the extensions that are processes of their own.

@@ -431,6 +431,7 @@ mod tests {
         let spec = ApiSpec {
             environment: EnvironmentId::new("worker-1"),
             function: "worker".to_owned(),
+            handler: "bootstrap".to_owned(),
             account: "123456789012".to_owned(),
             externals: Vec::new(),
             freezes: false,
