@@ -68,7 +68,7 @@ impl Unreaped {
     fn die(&self) -> Remains {
         self.registry.signal(self.pid(), Signal::SIGKILL);
         while waitid(Id::Pid(self.pid()), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
-        Remains::of(self.pid(), self.means.clone())
+        Remains::of(self.pid(), self.means.clone(), Arc::clone(&self.registry))
     }
 
     /// Lets go of the group, and of its number with its leader.

@@ -1,7 +1,7 @@
 //! How much memory a process uses, with all that it has started.
 //!
 //! On Lambda the kernel kills a function at the very page that is too much. Here it is watched, so
-//! what is used for less than [`EVERY`] may not be seen.
+//! what is used for less than 50 ms may not be seen.
 
 use std::io;
 use std::time::Duration;

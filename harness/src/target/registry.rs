@@ -68,6 +68,13 @@ impl Registry {
         }
     }
 
+    /// Those of these processes that lead no group which is alive.
+    pub(super) fn without_leaders(&self, mut processes: Vec<Pid>) -> Vec<Pid> {
+        let groups = self.lock();
+        processes.retain(|pid| !groups.alive.contains(pid));
+        processes
+    }
+
     /// Kills all groups and accepts no more.
     pub(super) fn close(&self) {
         let mut groups = self.lock();

@@ -1,11 +1,11 @@
 //! What is left of a process when it has ended: what it has started, wherever that has gone.
 //!
 //! The harness adopts it (prctl(2), `PR_SET_CHILD_SUBREAPER`): a process whose parent has ended
-//! becomes a child of the harness. Its [`mark`] tells where it comes from, and it is killed and reaped
+//! becomes a child of the harness. Its mark tells where it comes from, and it is killed and reaped
 //! here. Only marked children are touched: all others are somebody else's.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use nix::unistd::{Pid, getpid};
 use super::freezer::{Escaped, Means};
 use super::mark;
 use super::procfs::{self, Stat};
+use super::registry::Registry;
 
 /// How long to wait before it is looked again.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -38,12 +39,13 @@ pub(super) fn adopt() -> io::Result<()> {
 pub(super) struct Remains {
     leader: Pid,
     means: Means,
+    registry: Arc<Registry>,
     escaped: Vec<Escaped>,
 }
 
 impl Remains {
-    pub(super) fn of(leader: Pid, means: Means) -> Self {
-        Self { leader, means, escaped: Vec::new() }
+    pub(super) fn of(leader: Pid, means: Means, registry: Arc<Registry>) -> Self {
+        Self { leader, means, registry, escaped: Vec::new() }
     }
 
     /// Kills and reaps until nothing is left. Answers what was alive outside the process's group.
@@ -88,8 +90,9 @@ impl Remains {
     fn end_adopted(&mut self) -> io::Result<bool> {
         let _one_at_a_time = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
         let mut none = true;
-        for pid in procfs::children(getpid())? {
-            if pid != self.leader && mark::leader(pid)? == Some(self.leader) {
+        // Hundreds of leaders may be alive, and it is known of them that they are nobody's remains.
+        for pid in self.registry.without_leaders(procfs::children(getpid())?) {
+            if mark::leader(pid)? == Some(self.leader) {
                 self.end(pid);
                 none = false;
             }

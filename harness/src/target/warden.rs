@@ -4,7 +4,7 @@
 //! those that they started in turn: a process of its own, to which the harness tells the number of
 //! every process group that begins (`+1234`, with its cgroup behind a space if it has one) and ends
 //! (`-1234`). The kernel closes the pipe when the harness is gone, and then the warden kills what is
-//! left: the groups, the cgroups, and whatever bears a leader's [`mark`].
+//! left: the groups, the cgroups, and whatever bears a leader's mark.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Write};
