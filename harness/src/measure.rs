@@ -324,7 +324,7 @@ mod tests {
         };
         let measured = measured([invoked(1), invoked(1), finished(), finished()]);
         assert_eq!(measured.invocation.count(), 1);
-        assert_eq!(measured.invocation.max(), Some(Duration::from_millis(2)));
+        assert!(measured.invocation.max() >= Some(Duration::from_millis(2)));
     }
 
     #[test]
@@ -335,7 +335,8 @@ mod tests {
             started(),
             EventKind::EnvironmentInitialized { environment: environment(), init },
         ]);
-        assert_eq!((measured.platform_delay.count(), measured.init.max()), (1, Some(init)));
+        assert_eq!((measured.platform_delay.count(), measured.init.count()), (1, 1));
+        assert!(measured.init.max() < Some(delay) && measured.platform_delay.max() >= Some(delay));
     }
 
     #[test]

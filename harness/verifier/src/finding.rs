@@ -426,7 +426,9 @@ impl Findings {
         let filing = if self.cases.contains_key(filing) { filing } else { &others };
         let Some(cases) = self.cases.get_mut(filing) else { return };
         cases.count = cases.count.saturating_sub(1);
-        cases.examples.retain(|example| example.request != Some(request));
+        if let Some(example) = cases.examples.iter().position(|example| example.request == Some(request)) {
+            cases.examples.remove(example);
+        }
     }
 
     /// The filing itself, or the one of all others once there are too many.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::assemble::{Assembly, MatchedBy, SeenSpan};
-use crate::check::{Case, Matching, Violation, carrier_missing, late_by_thaw_evidence, violations};
+use crate::check::{Case, Matching, Place, Violation, carrier_missing, late_by_thaw_evidence, violations};
 use crate::contract::Per;
 use crate::event::{Carrier, Event, EventKind, Export, ExportAnswer, Patience, Peer, RequestOutcome, RunStarted};
 use crate::expect::{Slot, is_sent_again};
@@ -68,8 +68,8 @@ struct Tombstone {
     spans: Vec<(TraceId, SpanId)>,
     /// The places of spans that have not come and still could.
     places: Vec<SpanPlace>,
-    /// The cases that say that spans are missing, or follow from that.
-    said_missing: Vec<Filing>,
+    /// The cases that follow from there being missing spans at all.
+    incomplete: Vec<Filing>,
     /// Whether it was accepted, and nothing but what has not come keeps its trace from being complete.
     otherwise_complete: bool,
 }
@@ -83,6 +83,8 @@ struct SpanPlace {
     state: PlaceState,
     /// Where its delivery was handled, if it is for one.
     host: Option<Host>,
+    /// The case that says that its span is missing.
+    missing: Option<Filing>,
 }
 
 /// Something that the verifier still waits for.
@@ -311,10 +313,10 @@ impl Verifier {
         let flaw = late_flaw(self.setup.roles.get(place.role), tombstone, span);
         let flawed = flaw.is_some() || lateness.as_ref().is_some_and(|(filing, _)| is_flaw(filing));
         tombstone.otherwise_complete &= !flawed;
-        if !tombstone.has(PlaceState::Missing) {
-            for filing in std::mem::take(&mut tombstone.said_missing) {
-                self.findings.retract(&filing, request);
-            }
+        let all_came = !tombstone.has(PlaceState::Missing);
+        let refuted = if all_came { std::mem::take(&mut tombstone.incomplete) } else { Vec::new() };
+        for filing in refuted.iter().chain(&place.missing) {
+            self.findings.retract(filing, request);
         }
         self.tally.traces.recount(before, tombstone.state());
         if let Some((filing, evidence)) = lateness {
@@ -347,7 +349,7 @@ impl Verifier {
     fn reopen(&mut self, request: RequestId) {
         let Some(tombstone) = self.settled.requests.get_mut(&request) else { return };
         for per in [Per::Message, Per::Delivery] {
-            let open = |role| SpanPlace { role, row: Some(per), state: PlaceState::Open, host: None };
+            let open = |role| SpanPlace { role, row: Some(per), state: PlaceState::Open, host: None, missing: None };
             tombstone.places.extend(self.setup.roles.per(per).map(open));
         }
     }
@@ -601,21 +603,25 @@ impl Tombstone {
         traces.extend(case.record.messages.iter().filter_map(MessageRecord::traceparent).map(|parent| parent.trace_id));
         traces.sort_unstable();
         traces.dedup();
-        let place = |(slot, state): (Slot, PlaceState)| SpanPlace {
+        let missing = [FindingCode::SpanMissing, FindingCode::TraceMissing, FindingCode::ParentLost];
+        let (says_missing, others): (Vec<_>, Vec<_>) = found.iter().partition(|found| missing.contains(&found.code));
+        let is_flaw = |found: &&Violation| found.code.severity() == Severity::Failure;
+        let of_slot = |slot: usize| move |found: &&&Violation| found.place == Place::Slot(slot);
+        let place = |(place, (slot, state)): (usize, (Slot, PlaceState))| SpanPlace {
             role: slot.role,
             row: row_of(slot, case.roles),
             state,
             host: slot.fact.delivery(case.record).map(|delivery| delivery.host.clone()),
+            missing: says_missing.iter().find(of_slot(place)).map(|found| found.filing()),
         };
-        let missing = [FindingCode::SpanMissing, FindingCode::TraceMissing, FindingCode::ParentLost];
-        let says_missing = |violation: &&Violation| missing.contains(&violation.code);
-        let is_flaw = |found: &Violation| found.code.severity() == Severity::Failure && !says_missing(&found);
+        let is_not_matched = |(_, (_, state)): &(usize, (Slot, PlaceState))| *state != PlaceState::Matched;
+        let is_of_all = |found: &&&Violation| found.code != FindingCode::SpanMissing;
         Self {
             traces,
             spans: stored.map(|span| (span.span.trace_id, span.span.span_id)).collect(),
-            places: matching.places().filter(|(_, state)| *state != PlaceState::Matched).map(place).collect(),
-            otherwise_complete: case.record.accepted() && !found.iter().any(is_flaw),
-            said_missing: found.iter().filter(says_missing).map(Violation::filing).collect(),
+            places: matching.places().enumerate().filter(is_not_matched).map(place).collect(),
+            otherwise_complete: case.record.accepted() && !others.iter().any(is_flaw),
+            incomplete: says_missing.iter().filter(is_of_all).map(|found| found.filing()).collect(),
         }
     }
 

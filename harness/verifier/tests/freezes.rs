@@ -4,7 +4,7 @@ mod story;
 
 use std::time::Duration;
 
-use story::{Ids, Story, assert_findings, consumer, consumer_in, environment, producer, server};
+use story::{Ids, Story, assert_findings, consumer, consumer_in, contract, environment, producer, server};
 use verifier::event::{Cut, Delivery, Fault, InvocationOutcome, ResetReason};
 use verifier::finding::Cause;
 use verifier::{Conclusion, EnvironmentId, EventKind, FindingCode};
@@ -275,6 +275,78 @@ fn process_of_a_reset_environment_is_not_late_for_the_one_before() {
 }
 
 #[test]
+fn span_that_its_process_had_sent_before_a_reset_is_not_let_out_by_the_next_ones_thaw() {
+    let mut story = Story::begun(1);
+    delivered(&mut story, ID);
+    story.finish_invocation(ID, 1, InvocationOutcome::TimedOut);
+    story.reset(&environment(), ResetReason::TimedOut, false);
+    story.bury(ID);
+    story.start_environment(&environment());
+    story.freeze(&environment(), 0, 0);
+    story.thaw(&environment());
+    story.freeze(&environment(), 0, 0);
+    story.thaw(&environment());
+    story.tell_span(consumer(ID, 1));
+    assert_findings(&story.ended(), &[]);
+}
+
+#[test]
+fn late_span_takes_the_place_in_its_own_environment() {
+    let other = EnvironmentId::new("worker-2");
+    let mut story = Story::begun(1);
+    delivered(&mut story, ID);
+    story.finish_invocation(ID, 1, InvocationOutcome::Succeeded { failed: vec![ID.message()] });
+    story.freeze(&environment(), 0, 0);
+    story.give_back(ID);
+    story.start_environment(&other);
+    story.deliver_to(&other, ID, 2);
+    story.succeed(ID, 2);
+    story.freeze(&other, 0, 0);
+    story.delete(ID);
+    story.wait(Duration::from_secs(25));
+    story.thaw(&other);
+    story.tell_fresh_span(consumer_in(&other, ID, 2));
+    let judgement = assert_findings(&story.ended(), &[LATE]);
+    assert_eq!(judgement.findings[0].consequences.get(&FindingCode::SpanMissing), Some(&1));
+}
+
+#[test]
+fn missing_span_that_comes_after_all_is_late_however_new_it_is() {
+    let mut story = Story::begun(1);
+    delivered(&mut story, ID);
+    frozen(&mut story, ID, 0, 0);
+    story.wait(Duration::from_secs(25));
+    story.tell_fresh_span(consumer(ID, 1));
+    assert_findings(&story.ended(), &[(FindingCode::SpanLate, Cause::Delayed, "consumer", 1)]);
+}
+
+#[test]
+fn whole_trace_that_is_missing_follows_from_a_flush_only_if_all_of_it_does() {
+    let nothing_of_the_second = |alone: bool| {
+        let mut story = Story::begun(2);
+        delivered(&mut story, Ids(0));
+        story.tell_span(consumer(Ids(0), 1));
+        frozen(&mut story, Ids(0), 1, 0);
+        delivered(&mut story, Ids(1));
+        frozen(&mut story, Ids(1), 0, 0);
+        let mut contract = contract();
+        if alone {
+            contract.spans.retain(|role, _| role == "consumer");
+            contract.spans.values_mut().for_each(|span| span.parent = None);
+        }
+        story.ended().under(contract).with_spans(|mut span| {
+            let is_of_the_function = span.name == "sqs.process";
+            span.parent_span_id = span.parent_span_id.filter(|_| !alone);
+            (span.trace_id == Ids(0).trace() && (is_of_the_function || !alone)).then_some(span)
+        })
+    };
+    let missing = (FindingCode::TraceMissing, Cause::NothingExported, "trace", 1);
+    assert_findings(&nothing_of_the_second(false), &[NOT_AWAITED, missing]);
+    let judgement = assert_findings(&nothing_of_the_second(true), &[NOT_AWAITED]);
+    assert_eq!(judgement.findings[0].consequences.get(&FindingCode::TraceMissing), Some(&1));
+}
+
+#[test]
 fn each_function_answers_for_its_own_flush() {
     let mut story = Story::begun(2);
     delivered(&mut story, ID);
@@ -331,4 +403,11 @@ fn spans_that_a_cut_delays_or_takes_are_the_harnesss_doing() {
     let missing = (FindingCode::SpanMissing, Cause::FaultCutConnections, "consumer", 1);
     assert_findings(&cut(Cut::BlackHole, 1, Some(false)), &[late]);
     assert_findings(&cut(Cut::BlackHole, 1, None), &[missing]);
+}
+
+#[test]
+fn cut_is_not_to_blame_any_more_once_an_export_got_through() {
+    let story = cut(Cut::Reset, 0, Some(true));
+    let story = story.with_spans(|span| (span.span_id != Ids(2).consumer(1)).then_some(span));
+    assert_findings(&story, &[(FindingCode::SpanMissing, Cause::NotFlushed, "consumer", 1)]);
 }

@@ -98,6 +98,9 @@ fn loss_bound_claims_only_what_is_complete() {
     let judgement = assert_findings(&redelivered(story), &[]);
     assert_eq!(judgement.tally.loss_bound(), Some(1.0), "three complete traces");
     assert_eq!(assert_findings(&redelivered(killed()), &[]).tally.loss_bound(), None, "no complete trace");
+    let mut story = killed();
+    story.healthy_requests(1..4, &EnvironmentId::new("worker-4"));
+    assert_eq!(redelivered(story).excusing(0).judge().tally.loss_bound(), None, "one at fault");
 }
 
 #[test]
@@ -217,6 +220,18 @@ fn environment_that_is_killed_and_started_again_has_its_second_span_for_its_seco
     let judgement = assert_findings(&story.ended(), &[]);
     assert_eq!((judgement.tally.spans.matched, judgement.tally.spans.excused), (3, 1));
     assert_eq!(judgement.conclusion, Conclusion::Passed);
+}
+
+#[test]
+fn span_that_fits_either_delivery_takes_the_place_that_is_not_excused() {
+    // Behind a collector, nobody can say which environment sent it.
+    let mut story = redelivered(killed());
+    for event in &mut story.events {
+        if let EventKind::ExportAnswered(export) = &mut event.kind {
+            export.peer = Peer::Anyone;
+        }
+    }
+    assert_eq!(assert_findings(&story, &[]).tally.spans.excused, 1);
 }
 
 #[test]
