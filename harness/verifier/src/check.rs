@@ -1,5 +1,7 @@
 //! The rules: one small function each. They see one request's ledger record and its spans.
 
+use std::cmp::Reverse;
+
 use crate::assemble::{AssembledSpan, SeenSpan};
 use crate::contract::Per;
 use crate::event::Patience;
@@ -75,30 +77,33 @@ impl Violation {
 }
 
 impl Matching {
-    /// Gives every stored span its place, those that fit best first. Where two places fit a span equally
+    /// Gives every stored span its place, those that fit best first. Where a span fits two places equally
     /// well, the one that is not excused needs it more.
     pub(crate) fn new(case: &Case<'_>) -> Self {
         let slots = expected_slots(case.record, case.roles);
         let count = slots.len();
+        let mut free: Vec<_> = case.spans.iter().map(|span| span.span.is_stored()).collect();
         let mut matching = Self { slots, taken: vec![None; count], excused: vec![false; count], surplus: Vec::new() };
-        let mut free: Vec<usize> = (0..case.spans.len()).filter(|&span| case.spans[span].span.is_stored()).collect();
-        for least in Fit::BEST_FIRST {
-            for excusable in [false, true] {
-                matching
-                    .fill(&mut free, |slot, span| slot.excusable == excusable && fit(case, slot, span) >= Some(least));
+        for (slot, span) in matching.fitting(case, &free) {
+            if matching.taken[slot].is_none() && std::mem::take(&mut free[span]) {
+                matching.taken[slot] = Some(span);
             }
         }
-        matching.surplus = free;
+        matching.surplus = (0..free.len()).filter(|&span| free[span]).collect();
         matching.excuse(case);
         matching
     }
 
-    fn fill(&mut self, free: &mut Vec<usize>, fits: impl Fn(&Slot, usize) -> bool) {
-        for (slot, taken) in self.slots.iter().zip(&mut self.taken).filter(|(_, taken)| taken.is_none()) {
-            if let Some(place) = free.iter().position(|&span| fits(slot, span)) {
-                *taken = Some(free.remove(place));
-            }
+    /// The pairs of a slot and a free span that fit each other, in the order in which they are made.
+    fn fitting(&self, case: &Case<'_>, free: &[bool]) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let mut pairs = Vec::with_capacity(self.slots.len());
+        for (place, slot) in self.slots.iter().enumerate() {
+            let fits =
+                (0..free.len()).filter(|&span| free[span]).filter_map(|span| Some((fit(case, slot, span)?, span)));
+            pairs.extend(fits.map(|(fit, span)| (Reverse(fit), slot.excusable, place, span)));
         }
+        pairs.sort_unstable();
+        pairs.into_iter().map(|(_, _, slot, span)| (slot, span))
     }
 
     /// Excuses what the kill took along. A span that was exported and refused is not lost through that.
@@ -166,11 +171,6 @@ enum Fit {
     /// It came from there in that very stretch of the environment's life. Or, where there is no
     /// delivery: it is the very one that the ledger's row speaks of, as far as that can tell.
     Exact,
-}
-
-impl Fit {
-    const BEST_FIRST: [Self; 5] =
-        [Self::Exact, Self::EnvironmentAndCarrier, Self::Carrier, Self::Environment, Self::Role];
 }
 
 /// How well a span fits a place; not at all if its role is another.
