@@ -176,14 +176,14 @@ enum Fit {
 /// How well a span fits a place; not at all if its role is another.
 fn fit(case: &Case<'_>, slot: &Slot, span: usize) -> Option<Fit> {
     let span = &case.spans[span].span;
-    let carried = slot.fact.message(case.record).and_then(MessageRecord::traceparent);
-    let named = || carried.is_some_and(|parent| (parent.trace_id, parent.span_id) == (span.trace_id, span.span_id));
     if span.role != Some(slot.role) {
         return None;
     }
+    let carried = slot.fact.message(case.record).and_then(MessageRecord::traceparent);
     let Some(delivery) = slot.fact.delivery(case.record) else {
-        let exact = !matches!(slot.fact, Fact::Message(_)) || named();
-        return Some(if exact { Fit::Exact } else { Fit::Role });
+        let own = (span.trace_id, span.span_id);
+        let named = carried.is_some_and(|carried| (carried.trace_id, carried.span_id) == own);
+        return Some(if named || !matches!(slot.fact, Fact::Message(_)) { Fit::Exact } else { Fit::Role });
     };
     if span.received < delivery.started {
         return Some(Fit::Role);

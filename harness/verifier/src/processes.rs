@@ -173,7 +173,7 @@ impl Processes {
 
     /// Changes what is known of an environment, which is no finding.
     fn change<T>(&mut self, environment: &EnvironmentId, change: impl FnOnce(&mut Environment)) -> Option<T> {
-        self.environments.entry(environment.clone()).and_modify(change);
+        self.environments.get_mut(environment).map(change);
         None
     }
 
