@@ -57,12 +57,13 @@ async fn minutes_of_growth_can_be_compressed() {
 async fn concurrency_stays_as_long_as_it_suffices() {
     let world = scaling(Scaling::AWS).taking(seconds(1)).start().await;
     for second in 0..120 {
-        world.send_many(4).await;
         world.until(seconds(second)).await;
+        world.send_many(4).await;
     }
-    assert_eq!(world.seen().calls.len(), 480);
+    world.until(seconds(120)).await;
+    assert_eq!((world.seen().calls.len(), world.seen().most_running), (480, 4));
     world.send_many(20).await;
-    world.until(seconds(119)).await;
+    world.until(seconds(120)).await;
     assert_eq!(world.activity().batches, 5);
 }
 
