@@ -163,14 +163,14 @@ pub enum EventKind {
         #[serde(with = "nanoseconds")]
         delay: Duration,
     },
-    /// The process of an execution environment was started: the Init phase of a cold start begins. One
-    /// that was reset is started again, within its next invocation.
+    /// The first process of an execution environment was started: the Init phase of a cold start begins.
+    /// One that was reset is started again, within its next invocation.
     EnvironmentStarted {
         /// The environment.
         environment: EnvironmentId,
         /// The function's name in the manifest.
         function: String,
-        /// Its process id.
+        /// Its process id: that of the runtime, or of the first extension that is a process of its own.
         pid: u32,
     },
     /// A runtime asked for its first invocation: the Init phase is over.
