@@ -101,7 +101,7 @@ async fn run_runtime(script: &str) {
     match script {
         "exit" => std::process::exit(7),
         "hang" => std::future::pending().await,
-        "hang once" if is_first("hung") => std::future::pending().await,
+        "wait" => until("it may go on", || file("go").exists()).await,
         "report" => {
             let body = r#"{"errorType":"Runtime.NoKey","errorMessage":"no key"}"#;
             client::call("POST /2018-06-01/runtime/init/error", &[], body).await;
@@ -394,8 +394,9 @@ async fn init_ends_when_every_extension_waits_whatever_it_wants_to_know() {
 
 #[tokio::test]
 async fn init_that_takes_too_long_is_run_again_inside_the_first_invocation() {
-    let mut lambda = Setup::new().at_start("hang once").init_timeout(Duration::from_millis(300)).start();
+    let mut lambda = Setup::new().at_start("wait").init_timeout(Duration::from_millis(300)).start();
     let environment = lambda.on_demand().await;
+    fs::write(lambda.folder.path().join("go"), "").unwrap();
     assert_eq!(lambda.reset_reasons(), [ResetReason::InitTimedOut]);
     assert!(environment.is_alive(), "it is kept");
     let (environment, outcome) = lambda.invoke(environment, "answer").await;
@@ -658,7 +659,7 @@ async fn runtime_that_ignores_sigterm_is_killed() {
 async fn extensions_are_told_why_the_environment_ends_if_they_want_to_know() {
     let setup =
         Setup::new().with_extension("listener", "listen INVOKE SHUTDOWN").with_extension("deaf", "listen INVOKE");
-    let mut lambda = setup.timeout(Duration::from_secs(2)).start();
+    let mut lambda = setup.timeout(Duration::from_secs(4)).start();
     let mut environment = lambda.on_demand().await;
     for what in ["exit 1", "hang", "answer"] {
         environment = lambda.invoke(environment, what).await.0.unwrap();
