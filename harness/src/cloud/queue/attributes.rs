@@ -11,9 +11,11 @@ use super::limits;
 /// Queue attributes as they are written on the wire.
 pub(super) type AttributeMap = BTreeMap<String, String>;
 
+const POLICY: &str = "Policy";
+
 /// Attributes that are kept and handed out, and have no effect on a local queue.
 const INERT: [&str; 5] =
-    ["KmsDataKeyReusePeriodSeconds", "KmsMasterKeyId", "Policy", "RedriveAllowPolicy", "SqsManagedSseEnabled"];
+    ["KmsDataKeyReusePeriodSeconds", "KmsMasterKeyId", POLICY, "RedriveAllowPolicy", "SqsManagedSseEnabled"];
 
 /// What can be set on a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,13 +81,26 @@ impl QueueAttributes {
             "MessageRetentionPeriod" => self.retention = seconds(name, value, 60, 1_209_600)?,
             "MaximumMessageSize" => self.max_message_bytes = max_message_bytes(name, value)?,
             "RedrivePolicy" => self.redrive = RedrivePolicy::read(value)?,
-            "FifoQueue" => return Err(no_fifo()),
+            "FifoQueue" | "ContentBasedDeduplication" | "DeduplicationScope" | "FifoThroughputLimit" => {
+                return Err(limits::no_fifo());
+            }
             _ if INERT.contains(&name) => {
                 self.inert.insert(name.to_owned(), value.to_owned());
             }
             _ => return Err(unknown(name)),
         }
         Ok(())
+    }
+
+    /// `Policy`, if it was set.
+    pub(super) fn policy(&self) -> Option<&str> {
+        self.inert.get(POLICY).map(String::as_str)
+    }
+
+    /// These attributes with another policy.
+    pub(super) fn with_policy(mut self, policy: String) -> Self {
+        self.inert.insert(POLICY.to_owned(), policy);
+        self
     }
 
     /// The attributes as `GetQueueAttributes` answers them; those that were never set and have no
@@ -185,10 +200,6 @@ fn invalid_policy(text: &str, reason: &str) -> SqsError {
 
 fn unknown(name: &str) -> SqsError {
     SqsError::new(ErrorKind::InvalidAttributeName, format!("Unknown Attribute {name}."))
-}
-
-fn no_fifo() -> SqsError {
-    SqsError::new(ErrorKind::UnsupportedOperation, "FIFO queues are not supported by this endpoint.")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
@@ -14,8 +14,11 @@ use super::attributes::{AttributeMap, QueueAttributes};
 use super::error::{ErrorKind, SqsError};
 use super::limits;
 use super::message::{NewMessage, ReceivedMessage, SentMessage};
+use super::move_task::{MoveReport, MoveRequest, MoveTasks, Step};
+use super::permissions::{self, Permission};
 use super::queues::{Depth, ReceiveRequest};
-use super::store::{EpochClock, Store, StoredMessage, Taken};
+use super::store::{EpochClock, Store, StoredMessage, Taken, ToMove};
+use super::tags::{self, Tags};
 use super::tap::Observer;
 
 /// The engine.
@@ -28,7 +31,31 @@ pub(super) struct Engine {
     arn_prefix: String,
     clock: EpochClock,
     observer: Arc<dyn Observer>,
-    registry: RwLock<BTreeMap<String, Arc<Queue>>>,
+    registry: Registry,
+    moves: MoveTasks,
+}
+
+/// The queues by their names. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+struct Registry(Arc<RwLock<BTreeMap<String, Arc<Queue>>>>);
+
+impl Registry {
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Queue>>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<String, Arc<Queue>>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, name: &str) -> Option<Arc<Queue>> {
+        self.read().get(name).cloned()
+    }
+
+    /// The queue with this ARN. They end with the queue's name.
+    fn find_by_arn(&self, arn: &str) -> Option<Arc<Queue>> {
+        self.find(arn.rsplit(':').next()?).filter(|queue| queue.arn == arn)
+    }
 }
 
 /// A queue, and those who wait for it.
@@ -37,6 +64,7 @@ struct Queue {
     name: String,
     arn: String,
     created: Instant,
+    tags: Mutex<Tags>,
     store: Mutex<Store>,
     /// Wakes a poll, because there is something to receive.
     wake: Notify,
@@ -62,6 +90,10 @@ impl Queue {
             self.wake.notify_one();
         }
         result
+    }
+
+    fn tags(&self) -> MutexGuard<'_, Tags> {
+        self.tags.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,7 +134,7 @@ impl Engine {
     pub(super) fn new(arn_prefix: String, observer: Arc<dyn Observer>) -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let clock = EpochClock { instant: Instant::now(), since_epoch };
-        Self { arn_prefix, clock, observer, registry: RwLock::default() }
+        Self { arn_prefix, clock, observer, registry: Registry::default(), moves: MoveTasks::default() }
     }
 
     /// Creates a queue, or finds it if it is there and each given attribute is the same.
@@ -118,7 +150,7 @@ impl Engine {
 
     /// Inserts a queue, unless there is one with this name already, which is handed out.
     fn insert(&self, name: &str, attributes: QueueAttributes) -> Option<Arc<Queue>> {
-        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = self.registry.write();
         match registry.entry(name.to_owned()) {
             Entry::Occupied(existing) => Some(existing.get().clone()),
             Entry::Vacant(place) => {
@@ -137,6 +169,7 @@ impl Engine {
             name: name.to_owned(),
             arn,
             created: Instant::now(),
+            tags: Mutex::default(),
             store: Mutex::new(store),
             wake: Notify::new(),
             rearm: Arc::default(),
@@ -145,7 +178,7 @@ impl Engine {
 
     /// Deletes a queue with all its messages.
     pub(super) fn delete_queue(&self, name: &str) -> Result<(), SqsError> {
-        let queue = self.registry.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let queue = self.registry.write().remove(name);
         let queue = queue.ok_or_else(SqsError::no_queue)?;
         queue.with(Instant::now(), Store::clear);
         // Whoever waits finds out that there is nothing to wait for.
@@ -155,13 +188,13 @@ impl Engine {
 
     /// The names of all queues, in their order.
     pub(super) fn names(&self) -> Vec<String> {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.registry.read().keys().cloned().collect()
     }
 
     /// The names of the queues whose dead-letter queue this is.
     pub(super) fn dead_letter_sources(&self, name: &str) -> Result<Vec<String>, SqsError> {
         let target = self.queue(name)?;
-        let queues: Vec<_> = self.registry.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let queues: Vec<_> = self.registry.read().values().cloned().collect();
         let is_source = |queue: &Arc<Queue>| {
             queue.with(Instant::now(), |store| {
                 store.attributes().redrive.as_ref().is_some_and(|redrive| redrive.target_arn == target.arn)
@@ -295,18 +328,89 @@ impl Engine {
         self.queue(name)?.with(now, |store| store.purge(name, now))
     }
 
-    fn queue(&self, name: &str) -> Result<Arc<Queue>, SqsError> {
-        self.find(name).ok_or_else(SqsError::no_queue)
+    /// A queue's tags.
+    pub(super) fn tags(&self, name: &str) -> Result<Tags, SqsError> {
+        Ok(self.queue(name)?.tags().clone())
     }
 
-    fn find(&self, name: &str) -> Option<Arc<Queue>> {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    /// Adds tags to a queue; all of them, or none if one is not allowed.
+    pub(super) fn tag(&self, name: &str, given: &Tags) -> Result<(), SqsError> {
+        tags::add(&mut self.queue(name)?.tags(), given)
+    }
+
+    /// Takes tags away from a queue, as far as it has them.
+    pub(super) fn untag(&self, name: &str, keys: &[String]) -> Result<(), SqsError> {
+        self.queue(name)?.tags().retain(|key, _| !keys.contains(key));
+        Ok(())
+    }
+
+    /// Adds a permission to a queue's policy.
+    pub(super) fn add_permission(&self, name: &str, permission: &Permission) -> Result<(), SqsError> {
+        self.change_policy(name, |policy, arn| permissions::add(policy, arn, permission))
+    }
+
+    /// Removes a permission from a queue's policy.
+    pub(super) fn remove_permission(&self, name: &str, label: &str) -> Result<(), SqsError> {
+        self.change_policy(name, |policy, arn| permissions::remove(policy, arn, label))
+    }
+
+    fn change_policy(
+        &self,
+        name: &str,
+        change: impl FnOnce(Option<&str>, &str) -> Result<String, SqsError>,
+    ) -> Result<(), SqsError> {
+        let (queue, now) = (self.queue(name)?, Instant::now());
+        queue.with(now, |store| {
+            let policy = change(store.attributes().policy(), &queue.arn)?;
+            store.set_attributes(store.attributes().clone().with_policy(policy), now);
+            Ok(())
+        })
+    }
+
+    /// Begins to move messages out of a dead-letter queue; returns the task's handle.
+    pub(super) fn start_move(&self, request: MoveRequest) -> Result<String, SqsError> {
+        let source = self.resource(&request.source_arn, "SourceArn")?;
+        if self.dead_letter_sources(&source.name)?.is_empty() {
+            let message = "Source queue must be configured as a Dead Letter Queue.";
+            return Err(SqsError::new(ErrorKind::InvalidParameterValue, message));
+        }
+        let destination = request.destination_arn.as_deref().map(|arn| self.resource(arn, "DestinationArn"));
+        let destination = destination.transpose()?;
+        let (now, max_per_second) = (Instant::now(), request.max_per_second);
+        let to_move = source.with(now, |store| store.depth()).visible as u64;
+        let started = u64::try_from(self.clock.millis(now)).unwrap_or(u64::MAX);
+        let handle = self.moves.begin(request, to_move, started)?;
+        let registry = self.registry.clone();
+        let step = move |now| move_one(&source, destination.as_ref(), &registry, now);
+        tokio::spawn(self.moves.clone().carry_out(handle.clone(), max_per_second, step));
+        Ok(handle)
+    }
+
+    /// The newest tasks that move messages out of a queue.
+    pub(super) fn moves(&self, source_arn: &str, max: usize) -> Result<Vec<MoveReport>, SqsError> {
+        self.resource(source_arn, "SourceArn")?;
+        Ok(self.moves.of(source_arn, max))
+    }
+
+    /// Ends a task that moves messages; tells how many it has moved.
+    pub(super) fn cancel_move(&self, handle: &str) -> Result<u64, SqsError> {
+        self.moves.cancel(handle)
+    }
+
+    fn resource(&self, arn: &str, parameter: &str) -> Result<Arc<Queue>, SqsError> {
+        self.registry.find_by_arn(arn).ok_or_else(|| {
+            let message = format!("The resource that you specified for the {parameter} parameter doesn't exist.");
+            SqsError::new(ErrorKind::ResourceNotFound, message)
+        })
+    }
+
+    fn queue(&self, name: &str) -> Result<Arc<Queue>, SqsError> {
+        self.registry.find(name).ok_or_else(SqsError::no_queue)
     }
 
     /// The queue that takes the messages which these attributes send away.
     fn dead_letter_queue(&self, attributes: &QueueAttributes) -> Option<Arc<Queue>> {
-        let arn = &attributes.redrive.as_ref()?.target_arn;
-        self.find(arn.strip_prefix(&self.arn_prefix)?)
+        self.registry.find_by_arn(&attributes.redrive.as_ref()?.target_arn)
     }
 
     fn check_redrive(&self, attributes: &QueueAttributes) -> Result<(), SqsError> {
@@ -314,6 +418,23 @@ impl Engine {
             Some(redrive) if self.dead_letter_queue(attributes).is_none() => Err(redrive.without_target()),
             _ => Ok(()),
         }
+    }
+}
+
+/// Moves one message out of a dead-letter queue: to the destination, or else to where it came from.
+fn move_one(source: &Queue, destination: Option<&Arc<Queue>>, registry: &Registry, now: Instant) -> Step {
+    let target = |origin: Option<&str>| {
+        let target = destination.cloned().or_else(|| registry.find_by_arn(origin?))?;
+        Some((target.name.clone(), target))
+    };
+    match source.with(now, |store| store.take_to_move(now, target)) {
+        ToMove::Message(message, target) => {
+            target.with(now, |store| store.insert(message, now, Duration::ZERO));
+            Step::Moved
+        }
+        ToMove::Nothing => Step::Done,
+        ToMove::Nowhere(Some(_)) => Step::Failed("AWS.SimpleQueueService.NonExistentQueue"),
+        ToMove::Nowhere(None) => Step::Failed("CouldNotDetermineMessageSource"),
     }
 }
 

@@ -44,6 +44,8 @@ pub enum ErrorKind {
     QueueNameExists,
     /// Not a receipt handle, or one of another queue.
     ReceiptHandleIsInvalid,
+    /// There is no such queue or task, of those that a message move task needs.
+    ResourceNotFound,
     /// More than ten entries in a batch.
     TooManyEntriesInBatchRequest,
     /// An operation that is not there.
@@ -77,7 +79,7 @@ struct Written<'a> {
 
 impl ErrorKind {
     /// All kinds that have a fixed code.
-    const KNOWN: [Self; 19] = [
+    const KNOWN: [Self; 20] = [
         Self::BatchEntryIdsNotDistinct,
         Self::BatchRequestTooLong,
         Self::EmptyBatchRequest,
@@ -91,6 +93,7 @@ impl ErrorKind {
         Self::QueueDoesNotExist,
         Self::QueueNameExists,
         Self::ReceiptHandleIsInvalid,
+        Self::ResourceNotFound,
         Self::TooManyEntriesInBatchRequest,
         Self::UnsupportedOperation,
         Self::InvalidParameterValue,
@@ -125,6 +128,7 @@ impl ErrorKind {
             Self::QueueDoesNotExist => of("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", 400),
             Self::QueueNameExists => of("QueueNameExists", "QueueAlreadyExists", 400),
             Self::ReceiptHandleIsInvalid => of("ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid", 404),
+            Self::ResourceNotFound => of("ResourceNotFoundException", "ResourceNotFoundException", 404),
             Self::TooManyEntriesInBatchRequest => {
                 of("TooManyEntriesInBatchRequest", "AWS.SimpleQueueService.TooManyEntriesInBatchRequest", 400)
             }

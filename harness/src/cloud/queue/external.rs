@@ -2,7 +2,7 @@
 //!
 //! Calls are made again with the SDK, because a signature covers the host that it was made for.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,11 +11,12 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::config::retry::RetryConfig;
-use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::config::timeout::TimeoutConfig;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::primitives::Blob;
 use aws_sdk_sqs::types::{
-    Message, MessageAttributeValue, MessageSystemAttributeName, MessageSystemAttributeNameForSends,
-    MessageSystemAttributeValue, QueueAttributeName,
+    ListMessageMoveTasksResultEntry, Message, MessageAttributeValue, MessageSystemAttributeName,
+    MessageSystemAttributeNameForSends, MessageSystemAttributeValue, QueueAttributeName,
 };
 use tokio::sync::RwLock;
 use verifier::MessageId;
@@ -24,11 +25,15 @@ use super::attributes::AttributeMap;
 use super::error::{ErrorKind, SqsError};
 use super::fault::Faults;
 use super::message::{AttributeValue, MessageAttribute, NewMessage, ReceivedMessage, SentMessage};
+use super::move_task::{MoveReport, MoveRequest, MoveStatus};
+use super::permissions::Permission;
 use super::queues::{Depth, ReceiveRequest};
+use super::sightings::{Seen, Sighting};
+use super::tags::Tags;
 use super::tap::{Observer, Sending, Tap};
 
-/// Of how many received messages it is remembered which handle they have: more than can be in flight.
-const REMEMBERED: usize = 200_000;
+/// No call may take longer: it is a poll that waits its 20 s, and some time on the way.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
 /// An external endpoint. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -37,7 +42,11 @@ pub(super) struct External(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     client: Client,
+    /// What the names of queues begin with at the endpoint, and only there.
+    prefix: String,
     tap: Tap,
+    /// The names of the queues that were created from here.
+    created: Mutex<BTreeSet<String>>,
     /// The URLs of queues by name.
     urls: Mutex<HashMap<String, String>>,
     /// Held for reading by each send. Whoever receives waits for those that are under way, because a
@@ -46,38 +55,34 @@ struct Shared {
     seen: Mutex<Seen>,
 }
 
-/// The messages that were received here.
-#[derive(Debug, Default)]
-struct Seen {
-    messages: HashMap<MessageId, Sighting>,
-    /// The messages by their newest receipt handle.
-    by_handle: HashMap<String, MessageId>,
-    /// The messages in the order in which they were first seen.
-    order: VecDeque<MessageId>,
-}
-
-/// Where and how a message was seen last.
-#[derive(Debug)]
-struct Sighting {
-    queue: String,
-    handle: String,
-    /// Whether its return has been recorded since.
-    returned: bool,
-}
-
 impl External {
-    pub(super) fn new(client: &Client, tap: Tap) -> Self {
+    pub(super) fn new(client: &Client, prefix: String, tap: Tap) -> Self {
         // A call that is made twice can have an effect twice, of which one is recorded: whoever calls
         // here is told of a failure and makes the call again, as a call of its own.
-        let config = client.config().to_builder().retry_config(RetryConfig::disabled()).build();
-        let client = Client::from_conf(config);
-        Self(Arc::new(Shared { client, tap, urls: Mutex::default(), sends: RwLock::default(), seen: Mutex::default() }))
+        let timeouts = TimeoutConfig::builder().operation_timeout(ANSWERED_WITHIN).build();
+        let config = client.config().to_builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts);
+        Self(Arc::new(Shared {
+            client: Client::from_conf(config.build()),
+            prefix,
+            tap,
+            created: Mutex::default(),
+            urls: Mutex::default(),
+            sends: RwLock::default(),
+            seen: Mutex::default(),
+        }))
+    }
+
+    /// The name at the endpoint of the queue that has this name here.
+    pub(super) fn name_there(&self, queue: &str) -> String {
+        self.0.name_there(queue)
     }
 
     pub(super) async fn create(&self, name: &str, attributes: &AttributeMap) -> Result<(), SqsError> {
-        let call = self.0.client.create_queue().queue_name(name).set_attributes(Some(names(attributes)));
-        let url = call.send().await.map_err(convert)?.queue_url.unwrap_or_default();
-        self.0.remember_url(name, url);
+        let call = self.0.client.create_queue().queue_name(self.0.name_there(name));
+        // Noted before it is known whether it succeeds: nobody may be there any more to hear of it.
+        self.0.created().insert(name.to_owned());
+        let answer = call.set_attributes(Some(names(attributes))).send().await.map_err(convert)?;
+        self.0.remember_url(name, answer.queue_url.unwrap_or_default());
         Ok(())
     }
 
@@ -85,14 +90,31 @@ impl External {
         let url = self.0.url(queue).await?;
         self.0.client.delete_queue().queue_url(url).send().await.map_err(convert)?;
         self.0.urls.lock().unwrap_or_else(PoisonError::into_inner).remove(queue);
+        self.0.created().remove(queue);
         Ok(())
     }
 
+    /// Deletes all queues that were created from here; tells of those that are left, by their names there.
+    pub(super) async fn delete_created(&self) -> Vec<(String, SqsError)> {
+        let created = self.0.created().clone();
+        let mut left = Vec::new();
+        for queue in created {
+            match self.delete_queue(&queue).await {
+                Err(error) if error.kind != ErrorKind::QueueDoesNotExist => {
+                    left.push((self.0.name_there(&queue), error));
+                }
+                _ => {}
+            }
+        }
+        left
+    }
+
     pub(super) async fn names(&self) -> Result<Vec<String>, SqsError> {
-        let mut pages = self.0.client.list_queues().max_results(1000).into_paginator().send();
+        let list = self.0.client.list_queues().queue_name_prefix(&self.0.prefix).max_results(1000);
+        let mut pages = list.into_paginator().send();
         let mut names = Vec::new();
         while let Some(page) = pages.next().await {
-            names.extend(page.map_err(convert)?.queue_urls().iter().map(|url| name_of(url)));
+            names.extend(self.0.names_here(page.map_err(convert)?.queue_urls()));
         }
         Ok(names)
     }
@@ -100,7 +122,7 @@ impl External {
     pub(super) async fn dead_letter_sources(&self, queue: &str) -> Result<Vec<String>, SqsError> {
         let call = self.0.client.list_dead_letter_source_queues().queue_url(self.0.url(queue).await?);
         let answer = call.send().await.map_err(convert)?;
-        Ok(answer.queue_urls().iter().map(|url| name_of(url)).collect())
+        Ok(self.0.names_here(answer.queue_urls()).collect())
     }
 
     pub(super) async fn attributes(&self, queue: &str) -> Result<AttributeMap, SqsError> {
@@ -214,15 +236,79 @@ impl External {
         self.0.client.purge_queue().queue_url(url).send().await.map_err(convert)?;
         Ok(())
     }
+
+    pub(super) async fn tags(&self, queue: &str) -> Result<Tags, SqsError> {
+        let call = self.0.client.list_queue_tags().queue_url(self.0.url(queue).await?);
+        Ok(call.send().await.map_err(convert)?.tags.unwrap_or_default().into_iter().collect())
+    }
+
+    pub(super) async fn tag(&self, queue: &str, tags: &Tags) -> Result<(), SqsError> {
+        let call = self.0.client.tag_queue().queue_url(self.0.url(queue).await?);
+        call.set_tags(Some(tags.clone().into_iter().collect())).send().await.map_err(convert)?;
+        Ok(())
+    }
+
+    pub(super) async fn untag(&self, queue: &str, keys: &[String]) -> Result<(), SqsError> {
+        let call = self.0.client.untag_queue().queue_url(self.0.url(queue).await?);
+        call.set_tag_keys(Some(keys.to_vec())).send().await.map_err(convert)?;
+        Ok(())
+    }
+
+    pub(super) async fn add_permission(&self, queue: &str, permission: &Permission) -> Result<(), SqsError> {
+        let call = self.0.client.add_permission().queue_url(self.0.url(queue).await?).label(&permission.label);
+        let call = call.set_aws_account_ids(Some(permission.accounts.clone()));
+        call.set_actions(Some(permission.actions.clone())).send().await.map_err(convert)?;
+        Ok(())
+    }
+
+    pub(super) async fn remove_permission(&self, queue: &str, label: &str) -> Result<(), SqsError> {
+        let call = self.0.client.remove_permission().queue_url(self.0.url(queue).await?);
+        call.label(label).send().await.map_err(convert)?;
+        Ok(())
+    }
+
+    pub(super) async fn start_move(&self, request: MoveRequest) -> Result<String, SqsError> {
+        let call = self.0.client.start_message_move_task().source_arn(request.source_arn);
+        let rate = request.max_per_second.and_then(|rate| i32::try_from(rate).ok());
+        let call = call.set_destination_arn(request.destination_arn).set_max_number_of_messages_per_second(rate);
+        Ok(call.send().await.map_err(convert)?.task_handle.unwrap_or_default())
+    }
+
+    pub(super) async fn moves(&self, source_arn: &str, max: u32) -> Result<Vec<MoveReport>, SqsError> {
+        let call =
+            self.0.client.list_message_move_tasks().source_arn(source_arn).set_max_results(i32::try_from(max).ok());
+        let answer = call.send().await.map_err(convert)?;
+        Ok(answer.results.unwrap_or_default().into_iter().map(read_move).collect())
+    }
+
+    pub(super) async fn cancel_move(&self, handle: &str) -> Result<u64, SqsError> {
+        let call = self.0.client.cancel_message_move_task().task_handle(handle);
+        let answer = call.send().await.map_err(convert)?;
+        Ok(u64::try_from(answer.approximate_number_of_messages_moved).unwrap_or_default())
+    }
 }
 
 impl Shared {
+    /// The name at the endpoint of the queue that has this name here.
+    fn name_there(&self, queue: &str) -> String {
+        format!("{}{queue}", self.prefix)
+    }
+
+    /// The names here of queues at the endpoint; those of others are left out.
+    fn names_here(&self, urls: &[String]) -> impl Iterator<Item = String> {
+        urls.iter().filter_map(|url| name_of(url).strip_prefix(&self.prefix).map(str::to_owned))
+    }
+
+    fn created(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.created.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn url(&self, queue: &str) -> Result<String, SqsError> {
         let known = self.urls.lock().unwrap_or_else(PoisonError::into_inner).get(queue).cloned();
         if let Some(url) = known {
             return Ok(url);
         }
-        let answer = self.client.get_queue_url().queue_name(queue).send().await.map_err(convert)?;
+        let answer = self.client.get_queue_url().queue_name(self.name_there(queue)).send().await.map_err(convert)?;
         let url = answer.queue_url.unwrap_or_default();
         self.remember_url(queue, url.clone());
         Ok(url)
@@ -275,51 +361,6 @@ impl Shared {
     }
 }
 
-impl Seen {
-    /// Notes a received message, and tells how it was seen before.
-    fn note(&mut self, id: &MessageId, queue: &str, handle: &str) -> Option<Sighting> {
-        let sighting = Sighting { queue: queue.to_owned(), handle: handle.to_owned(), returned: false };
-        let before = self.messages.insert(id.clone(), sighting);
-        match &before {
-            Some(before) => {
-                self.by_handle.remove(&before.handle);
-            }
-            None => self.order.push_back(id.clone()),
-        }
-        self.by_handle.insert(handle.to_owned(), id.clone());
-        before
-    }
-
-    /// Forgets the message whose newest handle this is.
-    fn forget(&mut self, handle: &str) -> Option<MessageId> {
-        let id = self.by_handle.remove(handle)?;
-        self.messages.remove(&id);
-        Some(id)
-    }
-
-    /// Notes that the message whose newest handle this is has been returned.
-    fn mark_returned(&mut self, handle: &str) -> Option<MessageId> {
-        let id = self.by_handle.get(handle)?;
-        self.messages.get_mut(id)?.returned = true;
-        Some(id.clone())
-    }
-
-    /// Forgets the oldest messages beyond what may be remembered; tells how many.
-    fn shrink(&mut self) -> u64 {
-        let mut forgotten = 0;
-        while self.order.len() > REMEMBERED
-            && let Some(id) = self.order.pop_front()
-        {
-            // Those that were deleted have been forgotten before.
-            if let Some(sighting) = self.messages.remove(&id) {
-                self.by_handle.remove(&sighting.handle);
-                forgotten += 1;
-            }
-        }
-        forgotten
-    }
-}
-
 /// Carries something out to its end, even if nobody waits for it any more.
 async fn complete<T: Send + 'static>(
     work: impl Future<Output = Result<T, SqsError>> + Send + 'static,
@@ -333,15 +374,26 @@ fn convert<E: ProvideErrorMetadata + Error + 'static>(error: SdkError<E, HttpRes
     let status = error.raw_response().map_or(503, |response| response.status().as_u16());
     match error.as_service_error().map(|error| (error.code(), error.message())) {
         Some((Some(code), message)) => SqsError::new(ErrorKind::from_answer(code, status), message.unwrap_or_default()),
-        _ => {
-            let cause = DisplayErrorContext(&error).to_string();
-            failure(status.max(500), "ServiceUnavailable", &cause)
-        }
+        _ => failure(status.max(500), "ServiceUnavailable", &causes(&error)),
     }
 }
 
+/// An error with what it came from, in a line.
+fn causes(error: &dyn Error) -> String {
+    let mut causes = vec![error.to_string()];
+    let mut error = error.source();
+    while let Some(cause) = error {
+        // Some repeat what caused them.
+        if causes.last().is_none_or(|last| !last.contains(&cause.to_string())) {
+            causes.push(cause.to_string());
+        }
+        error = cause.source();
+    }
+    causes.join(": ")
+}
+
 fn failure(status: u16, code: &str, cause: &dyn fmt::Display) -> SqsError {
-    let message = format!("The external SQS endpoint could not be asked: {cause}");
+    let message = format!("The external SQS endpoint did not answer: {cause}");
     SqsError::new(ErrorKind::External { code: code.to_owned(), status }, message)
 }
 
@@ -349,8 +401,8 @@ fn names(attributes: &AttributeMap) -> HashMap<QueueAttributeName, String> {
     attributes.iter().map(|(name, value)| (name.as_str().into(), value.clone())).collect()
 }
 
-fn name_of(url: &str) -> String {
-    url.rsplit('/').next().unwrap_or_default().to_owned()
+fn name_of(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or_default()
 }
 
 fn whole_seconds(duration: Duration) -> i32 {
@@ -395,4 +447,21 @@ fn read_attribute((name, attribute): (String, MessageAttributeValue)) -> (String
         (text, None) => AttributeValue::Text(text.unwrap_or_default()),
     };
     (name, MessageAttribute { data_type: attribute.data_type, value })
+}
+
+fn read_move(entry: ListMessageMoveTasksResultEntry) -> MoveReport {
+    let count = |count: i64| u64::try_from(count).unwrap_or_default();
+    MoveReport {
+        handle: entry.task_handle.unwrap_or_default(),
+        request: MoveRequest {
+            source_arn: entry.source_arn.unwrap_or_default(),
+            destination_arn: entry.destination_arn,
+            max_per_second: entry.max_number_of_messages_per_second.and_then(|rate| u32::try_from(rate).ok()),
+        },
+        status: MoveStatus::from_answer(entry.status.as_deref().unwrap_or_default()),
+        moved: count(entry.approximate_number_of_messages_moved),
+        to_move: count(entry.approximate_number_of_messages_to_move.unwrap_or_default()),
+        failure: entry.failure_reason,
+        started_millis: count(entry.started_timestamp),
+    }
 }

@@ -20,6 +20,10 @@ pub(super) const VISIBILITY_SECONDS: RangeInclusive<i64> = 0..=43_200;
 pub(super) const DELAY_SECONDS: RangeInclusive<i64> = 0..=900;
 /// How many messages one receive may ask for.
 pub(super) const RECEIVABLE: RangeInclusive<i64> = 1..=10;
+/// How many messages a second a move task may be limited to.
+pub(super) const MOVES_PER_SECOND: RangeInclusive<i64> = 1..=500;
+/// How many move tasks can be listed.
+pub(super) const LISTED_MOVES: RangeInclusive<i64> = 1..=10;
 /// The time that must pass between two purges of a queue.
 pub(super) const BETWEEN_PURGES: Duration = Duration::from_secs(60);
 
@@ -45,6 +49,9 @@ pub(super) fn seconds(parameter: &str, value: i64, range: &RangeInclusive<i64>) 
 pub(super) fn check_queue_name(name: &str) -> Result<(), SqsError> {
     if is_name(name) {
         return Ok(());
+    }
+    if name.strip_suffix(".fifo").is_some_and(is_name) {
+        return Err(no_fifo());
     }
     let message = "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length";
     Err(SqsError::new(ErrorKind::InvalidParameterValue, message))
@@ -100,6 +107,11 @@ pub(super) fn too_long(operation: &str, max_bytes: usize) -> SqsError {
             SqsError::new(ErrorKind::InvalidParameterValue, message)
         }
     }
+}
+
+/// The refusal of whatever only FIFO queues have.
+pub(super) fn no_fifo() -> SqsError {
+    SqsError::new(ErrorKind::UnsupportedOperation, "FIFO queues are not supported by this endpoint.")
 }
 
 fn message_too_long(max_bytes: usize) -> SqsError {

@@ -8,7 +8,10 @@ use serde::de::DeserializeOwned;
 
 use super::error::{ErrorKind, SqsError};
 use super::limits::{self, VISIBILITY_SECONDS, WAIT_SECONDS};
+use super::move_task::MoveRequest;
+use super::permissions::Permission;
 use super::queues::{Queues, ReceiveRequest, answer_each};
+use super::tags::{self, Tags};
 use super::wire::{self, BatchResult, Empty, required};
 
 /// How many queues a page of a listing has at most (SQS API, `ListQueues`).
@@ -27,6 +30,14 @@ pub(super) async fn call(queues: &Queues, operation: &str, body: &[u8]) -> Resul
         "ListDeadLetterSourceQueues" => write(list_dead_letter_source_queues(queues, read(body)?).await?),
         "GetQueueAttributes" => write(get_queue_attributes(queues, read(body)?).await?),
         "SetQueueAttributes" => write(set_queue_attributes(queues, read(body)?).await?),
+        "TagQueue" => write(tag_queue(queues, read(body)?).await?),
+        "UntagQueue" => write(untag_queue(queues, read(body)?).await?),
+        "ListQueueTags" => write(list_queue_tags(queues, read(body)?).await?),
+        "AddPermission" => write(add_permission(queues, read(body)?).await?),
+        "RemovePermission" => write(remove_permission(queues, read(body)?).await?),
+        "StartMessageMoveTask" => write(start_message_move_task(queues, read(body)?).await?),
+        "ListMessageMoveTasks" => write(list_message_move_tasks(queues, read(body)?).await?),
+        "CancelMessageMoveTask" => write(cancel_message_move_task(queues, read(body)?).await?),
         "PurgeQueue" => write(purge_queue(queues, read(body)?).await?),
         "SendMessage" => write(send_message(queues, read(body)?).await?),
         "SendMessageBatch" => write(send_message_batch(queues, read(body)?).await?),
@@ -35,25 +46,7 @@ pub(super) async fn call(queues: &Queues, operation: &str, body: &[u8]) -> Resul
         "DeleteMessageBatch" => write(delete_message_batch(queues, read(body)?).await?),
         "ChangeMessageVisibility" => write(change_message_visibility(queues, read(body)?).await?),
         "ChangeMessageVisibilityBatch" => write(change_message_visibility_batch(queues, read(body)?).await?),
-        _ => Err(unknown(operation)),
-    }
-}
-
-/// What SQS can do and these queues cannot is told apart from what nobody can.
-fn unknown(operation: &str) -> SqsError {
-    match operation {
-        "AddPermission"
-        | "RemovePermission"
-        | "TagQueue"
-        | "UntagQueue"
-        | "ListQueueTags"
-        | "StartMessageMoveTask"
-        | "CancelMessageMoveTask"
-        | "ListMessageMoveTasks" => {
-            let message = format!("{operation} is not supported by this endpoint.");
-            SqsError::new(ErrorKind::UnsupportedOperation, message)
-        }
-        _ => SqsError::new(ErrorKind::UnknownOperation, format!("SQS has no operation {operation:?}.")),
+        _ => Err(SqsError::new(ErrorKind::UnknownOperation, format!("SQS has no operation {operation:?}."))),
     }
 }
 
@@ -74,7 +67,12 @@ fn queue_of(url: Option<String>) -> Result<String, SqsError> {
 
 async fn create_queue(queues: &Queues, call: wire::CreateQueue) -> Result<wire::QueueUrl, SqsError> {
     let name = required(call.queue_name, "QueueName")?;
+    let tags = call.tags.unwrap_or_default();
+    tags::add(&mut Tags::new(), &tags)?;
     let queue_url = queues.create(&name, &call.attributes.unwrap_or_default()).await?;
+    if !tags.is_empty() {
+        queues.tag(&name, &tags).await?;
+    }
     Ok(wire::QueueUrl { queue_url })
 }
 
@@ -123,6 +121,62 @@ async fn set_queue_attributes(queues: &Queues, call: wire::SetQueueAttributes) -
     let attributes: BTreeMap<_, _> = required(call.attributes, "Attributes")?;
     queues.set_attributes(&queue_of(call.queue_url)?, &attributes).await?;
     Ok(Empty {})
+}
+
+async fn tag_queue(queues: &Queues, call: wire::TagQueue) -> Result<Empty, SqsError> {
+    queues.tag(&queue_of(call.queue_url)?, &required(call.tags, "Tags")?).await?;
+    Ok(Empty {})
+}
+
+async fn untag_queue(queues: &Queues, call: wire::UntagQueue) -> Result<Empty, SqsError> {
+    queues.untag(&queue_of(call.queue_url)?, &required(call.tag_keys, "TagKeys")?).await?;
+    Ok(Empty {})
+}
+
+async fn list_queue_tags(queues: &Queues, call: wire::OfQueue) -> Result<wire::QueueTags, SqsError> {
+    Ok(wire::QueueTags { tags: queues.tags(&queue_of(call.queue_url)?).await? })
+}
+
+async fn add_permission(queues: &Queues, call: wire::AddPermission) -> Result<Empty, SqsError> {
+    let label = required(call.label, "Label")?;
+    let permission = Permission { label, accounts: call.accounts, actions: call.actions };
+    queues.add_permission(&queue_of(call.queue_url)?, &permission).await?;
+    Ok(Empty {})
+}
+
+async fn remove_permission(queues: &Queues, call: wire::RemovePermission) -> Result<Empty, SqsError> {
+    queues.remove_permission(&queue_of(call.queue_url)?, &required(call.label, "Label")?).await?;
+    Ok(Empty {})
+}
+
+async fn start_message_move_task(
+    queues: &Queues,
+    call: wire::StartMessageMoveTask,
+) -> Result<wire::TaskHandle, SqsError> {
+    let limit = |rate| limits::in_range("MaxNumberOfMessagesPerSecond", rate, &limits::MOVES_PER_SECOND);
+    let request = MoveRequest {
+        source_arn: required(call.source_arn, "SourceArn")?,
+        destination_arn: call.destination_arn,
+        max_per_second: call.max_number_of_messages_per_second.map(limit).transpose()?,
+    };
+    Ok(wire::TaskHandle { task_handle: queues.start_move(request).await? })
+}
+
+async fn list_message_move_tasks(
+    queues: &Queues,
+    call: wire::ListMessageMoveTasks,
+) -> Result<wire::MoveTaskResults, SqsError> {
+    let max = limits::in_range("MaxResults", call.max_results.unwrap_or(1), &limits::LISTED_MOVES)?;
+    let tasks = queues.moves(&required(call.source_arn, "SourceArn")?, max).await?;
+    Ok(wire::MoveTaskResults { results: tasks.into_iter().map(Into::into).collect() })
+}
+
+async fn cancel_message_move_task(
+    queues: &Queues,
+    call: wire::CancelMessageMoveTask,
+) -> Result<wire::MovedMessages, SqsError> {
+    let moved = queues.cancel_move(&required(call.task_handle, "TaskHandle")?).await?;
+    Ok(wire::MovedMessages { approximate_number_of_messages_moved: moved })
 }
 
 async fn purge_queue(queues: &Queues, call: wire::OfQueue) -> Result<Empty, SqsError> {

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::{BehaviorVersion, Region};
 use futures_util::future::join_all;
 use verifier::MessageId;
 
 use super::attributes::AttributeMap;
+use super::endpoint::{self, ConnectError};
 use super::engine::Engine;
 use super::error::SqsError;
 use super::external::External;
@@ -24,20 +23,20 @@ const AT_ONCE: usize = 10;
 
 /// A set of queues. Everything that passes is recorded. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Queues(Arc<Shared>);
+pub struct Queues(pub(super) Arc<Shared>);
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     /// What the queues' URLs begin with, `http://127.0.0.1:9324/000000000000`.
     base_url: String,
-    backend: Backend,
+    pub(super) backend: Backend,
     tap: Tap,
     faults: Faults,
 }
 
 /// Who keeps the messages.
 #[derive(Debug)]
-enum Backend {
+pub(super) enum Backend {
     Local(Engine),
     External(External),
 }
@@ -118,17 +117,28 @@ impl Queues {
     /// Endpoint, region and credentials are the client's. What only an engine can know is recorded as
     /// far as it shows in answers: a message that was received before had been returned, and one that
     /// comes out of a dead-letter queue had been moved there. Retention and purges do not show.
-    /// Whatever the client's configuration says, calls that fail are not made again.
-    pub fn external(config: QueuesConfig, client: aws_sdk_sqs::Client) -> Self {
-        Self::new(config, |tap| Backend::External(External::new(&client, tap)))
+    /// Whatever the client's configuration says, calls that fail are not made again, and one that takes
+    /// longer than 30 s fails.
+    pub fn external(config: QueuesConfig, client: &aws_sdk_sqs::Client) -> Self {
+        Self::prefixed(config, client, String::new())
     }
 
-    /// As [`Self::external`], with the credentials of the standard AWS variables and files, and their
-    /// region, or else that of `config`.
-    pub async fn external_at(config: QueuesConfig, endpoint: &str) -> Self {
-        let region = RegionProviderChain::default_provider().or_else(Region::new(config.region.clone()));
-        let aws = aws_config::defaults(BehaviorVersion::latest()).region(region).endpoint_url(endpoint).load().await;
-        Self::external(config, aws_sdk_sqs::Client::new(&aws))
+    /// As [`Self::external`], at this URL, with the credentials and the CA of the standard AWS variables
+    /// and files, and their region, or else that of `config`.
+    ///
+    /// Runs do not get into each other's way: at the endpoint, the name of each queue begins with
+    /// `harness-` and eight hexadecimal digits of its own for each set of queues. Here, its name is
+    /// without, and no other queue can be reached.
+    ///
+    /// # Errors
+    /// If the CA that the variables name cannot be used. Nothing has been asked of the endpoint yet.
+    pub async fn external_at(config: QueuesConfig, endpoint: &str) -> Result<Self, ConnectError> {
+        let client = endpoint::client(endpoint, config.region.clone()).await?;
+        Ok(Self::prefixed(config, &client, format!("harness-{:08x}-", rand::random::<u32>())))
+    }
+
+    pub(super) fn prefixed(config: QueuesConfig, client: &aws_sdk_sqs::Client, prefix: String) -> Self {
+        Self::new(config, |tap| Backend::External(External::new(client, prefix, tap)))
     }
 
     fn new(config: QueuesConfig, backend: impl FnOnce(Tap) -> Backend) -> Self {
@@ -149,6 +159,14 @@ impl Queues {
     /// The URL of the queue with this name, whether or not there is one.
     pub fn queue_url(&self, name: &str) -> String {
         format!("{}/{name}", self.0.base_url)
+    }
+
+    /// What the queue with this name here is called at an external endpoint.
+    pub fn name_at_endpoint(&self, name: &str) -> Option<String> {
+        match &self.0.backend {
+            Backend::Local(_) => None,
+            Backend::External(external) => Some(external.name_there(name)),
+        }
     }
 
     /// The name of the dead-letter queue that [`Self::provide`] gives to a queue.
@@ -203,6 +221,15 @@ impl Queues {
         match &self.0.backend {
             Backend::Local(engine) => engine.delete_queue(queue),
             Backend::External(external) => external.delete_queue(queue).await,
+        }
+    }
+
+    /// Deletes the queues that were created from here at an external endpoint, with all their messages.
+    /// Tells of those that could not be deleted, by their names there. Our own engine ends with the run.
+    pub async fn delete_created(&self) -> Vec<(String, SqsError)> {
+        match &self.0.backend {
+            Backend::Local(_) => Vec::new(),
+            Backend::External(external) => external.delete_created().await,
         }
     }
 

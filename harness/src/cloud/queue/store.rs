@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use uuid::Uuid;
 use verifier::MessageId;
 
 use super::attributes::QueueAttributes;
@@ -48,6 +49,23 @@ impl StoredMessage {
             dead_letter_source: None,
         }
     }
+
+    /// The message as a new one, which is accepted now (SQS Developer Guide, "dead-letter queue redrive":
+    /// it is given another identifier, and its retention begins anew).
+    fn renewed(self, id: MessageId, now: Instant) -> Self {
+        Self::new(id, self.content, now)
+    }
+}
+
+/// What there is to move out of a dead-letter queue.
+#[derive(Debug)]
+pub(super) enum ToMove<T> {
+    /// A message, and where it goes.
+    Message(StoredMessage, T),
+    /// Nothing.
+    Nothing,
+    /// A message that has nowhere to go, and stays. It came from the queue with this ARN, if from any.
+    Nowhere(Option<String>),
 }
 
 /// The run's instants as SQS writes them.
@@ -235,6 +253,25 @@ impl Store {
             }
         }
         taken
+    }
+
+    /// Takes the next visible message out, to where `target` says that it goes; it is given the ARN of
+    /// the queue that the message came from.
+    pub(super) fn take_to_move<T>(
+        &mut self,
+        now: Instant,
+        target: impl FnOnce(Option<&str>) -> Option<(String, T)>,
+    ) -> ToMove<T> {
+        let Some(serial) = self.pop_ready() else { return ToMove::Nothing };
+        let origin = self.entries.get(&serial).and_then(|entry| entry.message.dead_letter_source.clone());
+        let Some((queue, target)) = target(origin.as_deref()) else {
+            self.ready.push_front(serial);
+            return ToMove::Nowhere(origin);
+        };
+        let Some(message) = self.remove(serial) else { return ToMove::Nothing };
+        let id = MessageId::new(Uuid::new_v4().to_string());
+        self.observer.redriven(&message.id, &id, &queue, &message.content);
+        ToMove::Message(message.renewed(id, now), target)
     }
 
     /// Deletes the message of a receipt handle.

@@ -23,6 +23,8 @@ pub(super) trait Observer: fmt::Debug + Send + Sync {
     fn deleted(&self, message: &MessageId);
     /// A message was moved to the dead-letter queue with this name.
     fn dead_lettered(&self, message: &MessageId, queue: &str);
+    /// A message goes from a dead-letter queue to the queue with this name. There, it is a new one.
+    fn redriven(&self, from: &MessageId, to: &MessageId, queue: &str, message: &NewMessage);
 }
 
 /// Turns what passes into events.
@@ -93,6 +95,11 @@ impl Observer for Tap {
 
     fn dead_lettered(&self, message: &MessageId, queue: &str) {
         self.recorder.record(EventKind::MessageDeadLettered { message: message.clone(), queue: queue.to_owned() });
+    }
+
+    fn redriven(&self, from: &MessageId, to: &MessageId, queue: &str, message: &NewMessage) {
+        self.sent(&self.sending(queue, message), to, &[]);
+        self.deleted(from);
     }
 }
 

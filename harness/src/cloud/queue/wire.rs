@@ -1,5 +1,5 @@
 //! The shapes of SQS's calls and answers in AWS JSON 1.0 (SQS API reference). Members that have no
-//! effect here, such as tags, are passed over.
+//! effect here are passed over.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +12,7 @@ use super::error::{ErrorKind, SqsError};
 use super::limits::{self, DELAY_SECONDS};
 use super::md5;
 use super::message::{AttributeValue, Draft, MessageAttribute, NewMessage, ReceivedMessage, SentMessage};
+use super::move_task::{MoveReport, MoveStatus};
 use super::queues::BatchAnswer;
 
 /// The value of a parameter that a call must have.
@@ -31,6 +32,62 @@ pub(super) struct OfQueue {
 pub(super) struct CreateQueue {
     pub(super) queue_name: Option<String>,
     pub(super) attributes: Option<BTreeMap<String, String>>,
+    /// Alone among the members, it is written with a small letter.
+    #[serde(rename = "tags")]
+    pub(super) tags: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct TagQueue {
+    pub(super) queue_url: Option<String>,
+    pub(super) tags: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct UntagQueue {
+    pub(super) queue_url: Option<String>,
+    pub(super) tag_keys: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct AddPermission {
+    pub(super) queue_url: Option<String>,
+    pub(super) label: Option<String>,
+    #[serde(rename = "AWSAccountIds", default)]
+    pub(super) accounts: Vec<String>,
+    #[serde(default)]
+    pub(super) actions: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct RemovePermission {
+    pub(super) queue_url: Option<String>,
+    pub(super) label: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct StartMessageMoveTask {
+    pub(super) source_arn: Option<String>,
+    pub(super) destination_arn: Option<String>,
+    pub(super) max_number_of_messages_per_second: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListMessageMoveTasks {
+    pub(super) source_arn: Option<String>,
+    pub(super) max_results: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CancelMessageMoveTask {
+    pub(super) task_handle: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -185,6 +242,65 @@ pub(super) struct QueueUrls {
 pub(super) struct SourceQueueUrls {
     #[serde(rename = "queueUrls")]
     pub(super) queue_urls: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct QueueTags {
+    pub(super) tags: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct TaskHandle {
+    pub(super) task_handle: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct MovedMessages {
+    pub(super) approximate_number_of_messages_moved: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct MoveTaskResults {
+    pub(super) results: Vec<MoveTaskResult>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct MoveTaskResult {
+    /// Only of a task that can be cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_handle: Option<String>,
+    status: &'static str,
+    source_arn: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_number_of_messages_per_second: Option<u32>,
+    approximate_number_of_messages_moved: u64,
+    approximate_number_of_messages_to_move: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure_reason: Option<String>,
+    started_timestamp: u64,
+}
+
+impl From<MoveReport> for MoveTaskResult {
+    fn from(report: MoveReport) -> Self {
+        Self {
+            task_handle: Some(report.handle).filter(|_| report.status == MoveStatus::Running),
+            status: report.status.as_str(),
+            source_arn: report.request.source_arn,
+            destination_arn: report.request.destination_arn,
+            max_number_of_messages_per_second: report.request.max_per_second,
+            approximate_number_of_messages_moved: report.moved,
+            approximate_number_of_messages_to_move: report.to_move,
+            failure_reason: report.failure,
+            started_timestamp: report.started_millis,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -1,424 +1,12 @@
-//! The API as AWS's own SDK uses it: the rows of SQS's behaviour that hold for standard queues.
+//! The rest of the API as AWS's own SDK uses it: what is in no row of the table.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
-use assert_matches::assert_matches;
-use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_sqs::operation::create_queue::CreateQueueError;
-use aws_sdk_sqs::operation::get_queue_url::GetQueueUrlError;
-use aws_sdk_sqs::operation::receive_message::ReceiveMessageError;
-use aws_sdk_sqs::operation::send_message::SendMessageError;
-use aws_sdk_sqs::primitives::Blob;
-use aws_sdk_sqs::types::{
-    BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message,
-    MessageAttributeValue, MessageSystemAttributeName, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
-    QueueAttributeName, SendMessageBatchRequestEntry,
-};
-use tokio::task::JoinSet;
+use aws_sdk_sqs::types::QueueAttributeName;
+use serde_json::Value;
 
-use super::world::{Served, TRACE_HEADER, TRACEPARENT, redrive};
-
-/// The code of an error that the SDK reports.
-fn code<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug, R: std::fmt::Debug>(
-    result: Result<T, SdkError<E, R>>,
-) -> String {
-    result.unwrap_err().as_service_error().expect("the service answered").code().unwrap_or_default().to_owned()
-}
-
-fn text(value: &str) -> MessageAttributeValue {
-    MessageAttributeValue::builder().data_type("String").string_value(value).build().unwrap()
-}
-
-fn entry(id: &str, body: &str) -> SendMessageBatchRequestEntry {
-    SendMessageBatchRequestEntry::builder().id(id).message_body(body).build().unwrap()
-}
-
-async fn receive(client: &Client, url: &str) -> Vec<Message> {
-    let call = client.receive_message().queue_url(url).max_number_of_messages(10).message_attribute_names("All");
-    call.message_system_attribute_names(MessageSystemAttributeName::All)
-        .send()
-        .await
-        .unwrap()
-        .messages
-        .unwrap_or_default()
-}
-
-async fn receive_one(client: &Client, url: &str) -> Message {
-    receive(client, url).await.pop().expect("a message is visible")
-}
-
-/// The ids and codes of the failed entries of a batch.
-fn failures(failed: &[BatchResultErrorEntry]) -> Vec<(&str, &str, bool)> {
-    failed.iter().map(|entry| (entry.id(), entry.code(), entry.sender_fault())).collect()
-}
-
-#[tokio::test]
-async fn creating_a_queue_again_finds_it_unless_an_attribute_differs() {
-    let served = Served::local().await;
-    let create = |delay: &str| {
-        served.client.create_queue().queue_name("q").attributes(QueueAttributeName::DelaySeconds, delay).send()
-    };
-    let url = create("5").await.unwrap().queue_url;
-    assert_eq!(url.as_deref(), Some(format!("{}/000000000000/q", served.endpoint).as_str()));
-    assert_eq!(create("5").await.unwrap().queue_url, url);
-    assert_eq!(served.client.create_queue().queue_name("q").send().await.unwrap().queue_url, url);
-    let error = create("6").await.unwrap_err().into_service_error();
-    assert_matches!(error, CreateQueueError::QueueNameExists(_));
-}
-
-#[tokio::test]
-async fn names_and_attributes_out_of_range_are_refused() {
-    let served = Served::local().await;
-    let bad_name = served.client.create_queue().queue_name("no spaces").send().await;
-    assert_eq!(code(bad_name), "InvalidParameterValue");
-    let bad_value =
-        served.client.create_queue().queue_name("q").attributes(QueueAttributeName::VisibilityTimeout, "99999");
-    assert_eq!(code(bad_value.send().await), "InvalidAttributeValue");
-    let bad_attribute = served.client.create_queue().queue_name("q").attributes("Colour".into(), "red");
-    assert_eq!(code(bad_attribute.send().await), "InvalidAttributeName");
-}
-
-#[tokio::test]
-async fn redrive_policy_is_handed_out_and_its_sources_are_listed() {
-    let served = Served::local().await;
-    let dlq = served.queue("dlq").await;
-    let policy = redrive(2);
-    let create = served.client.create_queue().queue_name("q").attributes(QueueAttributeName::RedrivePolicy, &policy);
-    let url = create.send().await.unwrap().queue_url.unwrap();
-    let attributes = served.client.get_queue_attributes().queue_url(&url);
-    let attributes = attributes.attribute_names(QueueAttributeName::RedrivePolicy).send().await.unwrap().attributes;
-    assert_eq!(attributes.unwrap(), [(QueueAttributeName::RedrivePolicy, policy)].into());
-    let sources = served.client.list_dead_letter_source_queues().queue_url(dlq).send().await.unwrap();
-    assert_eq!(sources.queue_urls, [url]);
-}
-
-#[tokio::test]
-async fn redrive_to_a_missing_queue_is_refused() {
-    let served = Served::local().await;
-    let create = served.client.create_queue().queue_name("q").attributes(QueueAttributeName::RedrivePolicy, redrive(2));
-    assert_eq!(code(create.send().await), "InvalidParameterValue");
-    assert_eq!(
-        code(served.client.get_queue_url().queue_name("q").send().await),
-        "AWS.SimpleQueueService.NonExistentQueue"
-    );
-}
-
-#[tokio::test]
-async fn ten_attributes_arrive_with_their_checksums_and_eleven_are_refused() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    let mut call = served.client.send_message().queue_url(&url).message_body("body");
-    call = call.message_attributes("traceparent", text(TRACEPARENT));
-    let number = MessageAttributeValue::builder().data_type("Number").string_value("42").build().unwrap();
-    call = call.message_attributes("number", number);
-    let binary = MessageAttributeValue::builder().data_type("Binary").binary_value(Blob::new([0, 255])).build();
-    call = call.message_attributes("binary", binary.unwrap());
-    for number in 3..10 {
-        call = call.message_attributes(format!("a{number}"), text("v"));
-    }
-    let sent = call.clone().send().await.unwrap();
-    let received = receive_one(&served.client, &url).await;
-    assert_eq!(received.md5_of_message_attributes, sent.md5_of_message_attributes);
-    assert_eq!(received.md5_of_body, sent.md5_of_message_body);
-    let attributes = received.message_attributes.unwrap();
-    assert_eq!(attributes.len(), 10);
-    assert_eq!(attributes["traceparent"].string_value(), Some(TRACEPARENT));
-    assert_eq!(attributes["number"].data_type(), "Number");
-    assert_eq!(attributes["binary"].binary_value(), Some(&Blob::new([0, 255])));
-
-    let eleven = call.message_attributes("a10", text("v")).send().await;
-    assert_eq!(code(eleven), "InvalidParameterValue");
-}
-
-#[tokio::test]
-async fn consumer_gets_the_attributes_that_it_asks_for() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    let mut send = served.client.send_message().queue_url(&url).message_body("msg");
-    for (name, value) in [("Help.Me", "Me"), ("Hello", "There"), ("General", "Kenobi")] {
-        send = send.message_attributes(name, text(value));
-    }
-    send.send().await.unwrap();
-    // The checksums are answers of AWS to the same filters, recorded in LocalStack's tests.
-    for (filter, names, md5) in [
-        (vec![], vec![], None),
-        (vec!["All"], vec!["General", "Hello", "Help.Me"], Some("4c360f3fdafd970e05fae2f149d997f5")),
-        (vec![".*"], vec!["General", "Hello", "Help.Me"], Some("4c360f3fdafd970e05fae2f149d997f5")),
-        (vec!["Hello", "General"], vec!["General", "Hello"], Some("fca026605781cb4126a1e9044df24232")),
-        (vec!["Hello", "Foo"], vec!["Hello"], Some("a311262e065454b75da111d535b8dacd")),
-        (vec!["Hel.*"], vec!["Hello", "Help.Me"], Some("83fee93c1bcd8b9a5a923ffacdc636c7")),
-        (vec!["Foo"], vec![], None),
-    ] {
-        let call = served.client.receive_message().queue_url(&url).visibility_timeout(0);
-        let call = call.set_message_attribute_names(Some(filter.iter().map(|name| (*name).to_owned()).collect()));
-        let received = call.send().await.unwrap().messages.unwrap().remove(0);
-        let attributes = received.message_attributes.unwrap_or_default();
-        let mut seen: Vec<_> = attributes.keys().map(String::as_str).collect();
-        seen.sort_unstable();
-        assert_eq!(seen, names, "{filter:?}");
-        assert_eq!(received.md5_of_message_attributes.as_deref(), md5, "{filter:?}");
-        assert_eq!(received.attributes, None, "nobody asked for system attributes");
-    }
-}
-
-#[tokio::test]
-async fn attributes_against_the_rules_are_refused() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    let mistyped = MessageAttributeValue::builder().data_type("Text").string_value("v").build().unwrap();
-    let valueless = MessageAttributeValue::builder().data_type("String").build().unwrap();
-    for (name, value) in
-        [("tracestate", text("")), ("AWS.x", text("v")), ("x", mistyped), ("x", valueless), ("a b", text("v"))]
-    {
-        let send = served.client.send_message().queue_url(&url).message_body("b").message_attributes(name, value);
-        assert_eq!(code(send.send().await), "InvalidParameterValue", "{name}");
-    }
-    assert!(receive(&served.client, &url).await.is_empty());
-}
-
-#[tokio::test]
-async fn trace_header_arrives_and_has_its_checksum() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    let send = |name: MessageSystemAttributeNameForSends, value: &str| {
-        let value = MessageSystemAttributeValue::builder().data_type("String").string_value(value).build().unwrap();
-        served.client.send_message().queue_url(&url).message_body("b").message_system_attributes(name, value).send()
-    };
-    let sent = send(MessageSystemAttributeNameForSends::AwsTraceHeader, TRACE_HEADER).await.unwrap();
-    assert_eq!(sent.md5_of_message_system_attributes.map(|md5| md5.len()), Some(32));
-    assert_eq!(sent.md5_of_message_attributes, None);
-    let received = receive_one(&served.client, &url).await;
-    let attributes = received.attributes.unwrap();
-    assert_eq!(attributes[&MessageSystemAttributeName::AwsTraceHeader], TRACE_HEADER);
-    assert_eq!(attributes[&MessageSystemAttributeName::ApproximateReceiveCount], "1");
-    assert!(attributes[&MessageSystemAttributeName::SentTimestamp].parse::<u64>().unwrap() > 1_700_000_000_000);
-    assert_eq!(code(send("Other".into(), "v").await), "InvalidParameterValue");
-}
-
-#[tokio::test]
-async fn batch_of_ten_is_sent_received_and_deleted() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    let entries = (0..10).map(|number| entry(&format!("id-{number}"), &format!("body {number}"))).collect();
-    let sent = served.client.send_message_batch().queue_url(&url).set_entries(Some(entries)).send().await.unwrap();
-    assert_eq!((sent.successful.len(), sent.failed.len()), (10, 0));
-    let received = receive(&served.client, &url).await;
-    let ids = |messages: Vec<Option<String>>| messages.into_iter().flatten().collect::<HashSet<_>>();
-    let sent_ids = sent.successful.iter().map(|entry| Some(entry.message_id.clone())).collect();
-    assert_eq!(ids(sent_ids), ids(received.iter().map(|message| message.message_id.clone()).collect()));
-    let entries = received.iter().enumerate().map(|(number, message)| {
-        let handle = message.receipt_handle.clone().unwrap();
-        DeleteMessageBatchRequestEntry::builder().id(number.to_string()).receipt_handle(handle).build().unwrap()
-    });
-    let delete = served.client.delete_message_batch().queue_url(&url).set_entries(Some(entries.collect()));
-    assert_eq!(delete.send().await.unwrap().successful.len(), 10);
-    assert!(served.world.queues.depth("q").await.unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn batch_fails_for_the_entries_that_are_wrong_and_for_no_other() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    let empty_attribute = SendMessageBatchRequestEntry::builder().id("empty-attribute").message_body("b");
-    let late = SendMessageBatchRequestEntry::builder().id("late").message_body("b").delay_seconds(901);
-    let send = served.client.send_message_batch().queue_url(&url);
-    let send = send
-        .entries(entry("good", "body"))
-        .entries(entry("control", "\u{1}"))
-        .entries(entry("empty", ""))
-        .entries(empty_attribute.message_attributes("tracestate", text("")).build().unwrap())
-        .entries(late.build().unwrap());
-    let answer = send.send().await.unwrap();
-    assert_eq!(answer.successful.iter().map(|entry| entry.id()).collect::<Vec<_>>(), ["good"]);
-    assert_eq!(
-        failures(&answer.failed),
-        [
-            ("control", "InvalidMessageContents", true),
-            ("empty", "MissingParameter", true),
-            ("empty-attribute", "InvalidParameterValue", true),
-            ("late", "InvalidParameterValue", true),
-        ]
-    );
-    let handle = receive_one(&served.client, &url).await.receipt_handle.unwrap();
-
-    let change = |id: &str, handle: &str, hidden| {
-        let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(id).receipt_handle(handle);
-        entry.visibility_timeout(hidden).build().unwrap()
-    };
-    let changes = served.client.change_message_visibility_batch().queue_url(&url);
-    let changes = changes.entries(change("good", &handle, 60)).entries(change("long", &handle, 43_201));
-    let answer = changes.entries(change("garbage", "garbage", 60)).send().await.unwrap();
-    assert_eq!(answer.successful.iter().map(|entry| entry.id()).collect::<Vec<_>>(), ["good"]);
-    assert_eq!(
-        failures(&answer.failed),
-        [("long", "InvalidParameterValue", true), ("garbage", "ReceiptHandleIsInvalid", true)]
-    );
-
-    let delete = |id: &str, handle: &str| {
-        DeleteMessageBatchRequestEntry::builder().id(id).receipt_handle(handle).build().unwrap()
-    };
-    let deletes = served.client.delete_message_batch().queue_url(&url);
-    let answer = deletes.entries(delete("garbage", "garbage")).entries(delete("good", &handle)).send().await.unwrap();
-    assert_eq!(failures(&answer.failed), [("garbage", "ReceiptHandleIsInvalid", true)]);
-    assert!(served.world.queues.depth("q").await.unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn batches_against_the_rules_are_refused_as_a_whole() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    let long = "x".repeat(600 * 1024);
-    for (entries, expected) in [
-        (vec![], "EmptyBatchRequest"),
-        ((0..11).map(|number| entry(&number.to_string(), "b")).collect(), "TooManyEntriesInBatchRequest"),
-        (vec![entry("same", "b"), entry("same", "b")], "BatchEntryIdsNotDistinct"),
-        (vec![entry("not allowed", "b")], "InvalidBatchEntryId"),
-        (vec![entry("a", &long), entry("b", &long)], "BatchRequestTooLong"),
-    ] {
-        let send = served.client.send_message_batch().queue_url(&url).set_entries(Some(entries)).send().await;
-        assert_eq!(code(send), format!("AWS.SimpleQueueService.{expected}"));
-    }
-    assert!(receive(&served.client, &url).await.is_empty());
-}
-
-#[tokio::test]
-async fn waiting_poll_receives_what_is_sent_meanwhile() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    let poll = tokio::spawn(served.client.receive_message().queue_url(&url).wait_time_seconds(20).send());
-    served.client.send_message().queue_url(&url).message_body("body").send().await.unwrap();
-    let received = poll.await.unwrap().unwrap().messages.unwrap();
-    assert_eq!(received[0].body(), Some("body"));
-}
-
-#[tokio::test]
-async fn visibility_set_to_zero_returns_the_message_at_once() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    served.client.send_message().queue_url(&url).message_body("body").send().await.unwrap();
-    let handle = receive_one(&served.client, &url).await.receipt_handle.unwrap();
-    assert!(receive(&served.client, &url).await.is_empty());
-    let change = |seconds| {
-        served.client.change_message_visibility().queue_url(&url).receipt_handle(&handle).visibility_timeout(seconds)
-    };
-    assert_eq!(code(change(43_201).send().await), "InvalidParameterValue");
-    assert_eq!(code(change(-1).send().await), "InvalidParameterValue");
-    change(0).send().await.unwrap();
-    let again = receive_one(&served.client, &url).await;
-    assert_eq!(again.attributes.unwrap()[&MessageSystemAttributeName::ApproximateReceiveCount], "2");
-}
-
-#[tokio::test]
-async fn garbage_is_not_a_receipt_handle() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    let delete = served.client.delete_message().queue_url(&url).receipt_handle("garbage").send().await;
-    assert_eq!(code(delete), "ReceiptHandleIsInvalid");
-    let change = served.client.change_message_visibility().queue_url(&url).receipt_handle("garbage");
-    assert_eq!(code(change.visibility_timeout(1).send().await), "ReceiptHandleIsInvalid");
-}
-
-#[tokio::test]
-async fn unknown_queue_is_the_modeled_error_of_every_operation() {
-    let served = Served::local().await;
-    let url = format!("{}/000000000000/nowhere", served.endpoint);
-    let send = served.client.send_message().queue_url(&url).message_body("b").send().await.unwrap_err();
-    assert_matches!(send.into_service_error(), SendMessageError::QueueDoesNotExist(_));
-    let receive = served.client.receive_message().queue_url(&url).send().await.unwrap_err();
-    assert_matches!(receive.into_service_error(), ReceiveMessageError::QueueDoesNotExist(_));
-    let find = served.client.get_queue_url().queue_name("nowhere").send().await.unwrap_err();
-    assert_matches!(find.into_service_error(), GetQueueUrlError::QueueDoesNotExist(_));
-    let batch = served.client.send_message_batch().queue_url(&url).entries(entry("a", "b")).send().await;
-    assert_eq!(code(batch), "AWS.SimpleQueueService.NonExistentQueue");
-}
-
-#[tokio::test]
-async fn message_of_1_mib_is_accepted_and_one_byte_more_is_refused() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    let send = |body: String| served.client.send_message().queue_url(&url).message_body(body);
-    let whole = "x".repeat(1_048_576);
-    send(whole.clone()).send().await.unwrap();
-    assert_eq!(receive_one(&served.client, &url).await.body, Some(whole.clone()));
-    assert_eq!(code(send(format!("{whole}x")).send().await), "InvalidParameterValue");
-    // The name, the type and the value of an attribute count: 1 + 6 + 1 bytes here.
-    let exact = "x".repeat(1_048_576 - 8);
-    send(exact.clone()).message_attributes("a", text("v")).send().await.unwrap();
-    let over = send(format!("{exact}x")).message_attributes("a", text("v")).send().await;
-    assert_eq!(code(over), "InvalidParameterValue");
-}
-
-#[tokio::test]
-async fn queues_own_size_limit_counts() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    let set = served.client.set_queue_attributes().queue_url(&url);
-    set.attributes(QueueAttributeName::MaximumMessageSize, "1024").send().await.unwrap();
-    let send = |length| served.client.send_message().queue_url(&url).message_body("x".repeat(length)).send();
-    send(1024).await.unwrap();
-    assert_eq!(code(send(1025).await), "InvalidParameterValue");
-}
-
-#[tokio::test]
-async fn bodies_against_the_rules_are_refused() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    let send = |body: &str| served.client.send_message().queue_url(&url).message_body(body).send();
-    assert_eq!(code(send("\u{1}").await), "InvalidMessageContents");
-    assert_eq!(code(send("").await), "MissingParameter");
-    send("\t\r\n ü 😀").await.unwrap();
-    assert_eq!(receive_one(&served.client, &url).await.body(), Some("\t\r\n ü 😀"));
-}
-
-#[tokio::test]
-async fn numbers_out_of_range_are_refused() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    let receive = || served.client.receive_message().queue_url(&url);
-    assert_eq!(code(receive().max_number_of_messages(11).send().await), "InvalidParameterValue");
-    assert_eq!(code(receive().max_number_of_messages(0).send().await), "InvalidParameterValue");
-    assert_eq!(code(receive().wait_time_seconds(21).send().await), "InvalidParameterValue");
-    assert_eq!(code(receive().visibility_timeout(43_201).send().await), "InvalidParameterValue");
-    let send = served.client.send_message().queue_url(&url).message_body("b").delay_seconds(901).send().await;
-    assert_eq!(code(send), "InvalidParameterValue");
-}
-
-#[tokio::test]
-async fn standard_queue_takes_a_group_id_and_no_deduplication_id() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    let send = served.client.send_message().queue_url(&url).message_body("b");
-    send.clone().message_group_id("tenant-1").send().await.unwrap();
-    let received = receive_one(&served.client, &url).await;
-    assert_eq!(received.attributes.unwrap()[&MessageSystemAttributeName::MessageGroupId], "tenant-1");
-    assert_eq!(code(send.message_deduplication_id("d").send().await), "InvalidParameterValue");
-}
-
-#[tokio::test]
-async fn attributes_tell_how_many_messages_there_are() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    let send = |delay| served.client.send_message().queue_url(&url).message_body("b").delay_seconds(delay).send();
-    for delay in [0, 0, 0, 0, 0, 900] {
-        send(delay).await.unwrap();
-    }
-    let take = served.client.receive_message().queue_url(&url).max_number_of_messages(2).send().await.unwrap();
-    assert_eq!(take.messages().len(), 2);
-    let attributes = served.client.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::All);
-    let attributes = attributes.send().await.unwrap().attributes.unwrap();
-    assert_eq!(attributes[&QueueAttributeName::ApproximateNumberOfMessages], "3");
-    assert_eq!(attributes[&QueueAttributeName::ApproximateNumberOfMessagesNotVisible], "2");
-    assert_eq!(attributes[&QueueAttributeName::ApproximateNumberOfMessagesDelayed], "1");
-    assert_eq!(attributes[&QueueAttributeName::QueueArn], "arn:aws:sqs:us-east-1:000000000000:q");
-    assert_eq!(attributes[&QueueAttributeName::VisibilityTimeout], "30");
-
-    served.client.purge_queue().queue_url(&url).send().await.unwrap();
-    assert!(served.world.queues.depth("q").await.unwrap().is_empty());
-    let again = served.client.purge_queue().queue_url(&url).send().await;
-    assert_eq!(code(again), "AWS.SimpleQueueService.PurgeQueueInProgress");
-}
+use super::sdk::{code, receive};
+use super::world::Served;
 
 #[tokio::test]
 async fn queues_are_listed_by_prefix_and_page() {
@@ -456,46 +44,6 @@ async fn host_of_a_queue_url_is_never_looked_at() {
     assert_eq!(served.world.queues.depth("q").await.unwrap().visible, 3);
 }
 
-/// Receives and deletes until nothing comes any more; returns the messages' bodies.
-async fn consume(client: Client, url: String) -> Vec<String> {
-    let mut bodies = Vec::new();
-    loop {
-        let call = client.receive_message().queue_url(&url).max_number_of_messages(10).wait_time_seconds(1);
-        let received = call.send().await.unwrap().messages.unwrap_or_default();
-        if received.is_empty() {
-            return bodies;
-        }
-        for message in received {
-            client
-                .delete_message()
-                .queue_url(&url)
-                .receipt_handle(message.receipt_handle.unwrap())
-                .send()
-                .await
-                .unwrap();
-            bodies.push(message.body.unwrap());
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_of_2000_messages_reaches_exactly_one_of_8_consumers() {
-    let served = Served::local().await;
-    let url = served.queue("q").await;
-    let mut consumers = JoinSet::new();
-    for _ in 0..8 {
-        consumers.spawn(consume(served.client.clone(), url.clone()));
-    }
-    for batch in 0..200 {
-        let entries = (0..10).map(|number| entry(&number.to_string(), &format!("{}", batch * 10 + number))).collect();
-        let sent = served.client.send_message_batch().queue_url(&url).set_entries(Some(entries)).send().await;
-        assert_eq!(sent.unwrap().failed, []);
-    }
-    let bodies: Vec<_> = consumers.join_all().await.into_iter().flatten().collect();
-    assert_eq!(bodies.len(), 2000);
-    assert_eq!(bodies.iter().collect::<HashSet<_>>().len(), 2000);
-}
-
 #[tokio::test]
 async fn shutdown_does_not_wait_for_waiting_polls() {
     let mut served = Served::local().await;
@@ -511,4 +59,47 @@ async fn shutdown_does_not_wait_for_waiting_polls() {
     };
     tokio::time::timeout(Duration::from_secs(10), stopped).await.expect("it stops long before the poll would end");
     drop(poll);
+}
+
+#[tokio::test]
+async fn tags_are_kept_until_they_are_taken_away() {
+    let served = Served::local().await;
+    let url = served.client.create_queue().queue_name("q").tags("team", "traces").tags("cost", "1").send().await;
+    let url = url.unwrap().queue_url.unwrap();
+    served.client.tag_queue().queue_url(&url).tags("cost", "2").tags("stage", "test").send().await.unwrap();
+    served.client.untag_queue().queue_url(&url).tag_keys("team").tag_keys("none").send().await.unwrap();
+    let tags = served.client.list_queue_tags().queue_url(&url).send().await.unwrap().tags.unwrap();
+    let tag = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(tags, [tag("cost", "2"), tag("stage", "test")].into());
+    let reserved = served.client.tag_queue().queue_url(&url).tags("aws:team", "traces").send().await;
+    assert_eq!(code(reserved), "InvalidParameterValue");
+}
+
+#[tokio::test]
+async fn queue_with_tags_against_the_rules_is_not_created() {
+    let served = Served::local().await;
+    let create = served.client.create_queue().queue_name("q").tags("aws:team", "traces").send().await;
+    assert_eq!(code(create), "InvalidParameterValue");
+    assert_eq!(served.client.list_queues().send().await.unwrap().queue_urls(), [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn permissions_are_statements_of_the_queues_policy() {
+    let served = Served::local().await;
+    let url = served.queue("q").await;
+    let add = served.client.add_permission().queue_url(&url).label("sending").aws_account_ids("111111111111");
+    add.clone().actions("SendMessage").actions("GetQueueUrl").send().await.unwrap();
+    let policy = || async {
+        let attributes = served.client.get_queue_attributes().queue_url(&url).attribute_names("Policy".into());
+        let policy = attributes.send().await.unwrap().attributes.unwrap().remove(&QueueAttributeName::Policy).unwrap();
+        serde_json::from_str::<Value>(&policy).unwrap()
+    };
+    let statement = policy().await["Statement"][0].clone();
+    assert_eq!(statement["Sid"], "sending");
+    assert_eq!(statement["Action"], serde_json::json!(["SQS:SendMessage", "SQS:GetQueueUrl"]));
+    assert_eq!(code(add.actions("SendMessage").send().await), "InvalidParameterValue", "the label is there");
+    let remove = served.client.remove_permission().queue_url(&url).label("sending");
+    remove.clone().send().await.unwrap();
+    assert_eq!(policy().await["Statement"], serde_json::json!([]));
+    assert_eq!(code(remove.send().await), "InvalidParameterValue");
 }

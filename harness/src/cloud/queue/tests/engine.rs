@@ -11,6 +11,7 @@ use verifier::{EventKind, MessageId};
 use super::world::{TRACE_HEADER, World, message, redrive, strings, traced_message};
 use crate::cloud::queue::engine::Engine;
 use crate::cloud::queue::error::ErrorKind;
+use crate::cloud::queue::move_task::{MoveRequest, MoveStatus};
 use crate::cloud::queue::tap::Tap;
 use crate::cloud::queue::{Correlation, Depth, NewMessage, QueueSettings, Queues, ReceiveRequest, ReceivedMessage};
 use crate::journal::Recorder;
@@ -360,6 +361,123 @@ async fn shorter_retention_counts_for_messages_that_are_there() {
     advance(seconds(100)).await;
     world.queues.set_attributes("q", &strings(&[("MessageRetentionPeriod", "60")])).await.unwrap();
     assert!(world.queues.depth("q").await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_kept_too_long_is_deleted_and_recorded_even_if_nobody_looks() {
+    let mut world = World::local().await;
+    world.queues.set_attributes("q", &strings(&[("MessageRetentionPeriod", "60")])).await.unwrap();
+    let delayed = NewMessage { delay: Some(seconds(900)), ..message("delayed") };
+    let sent = world.queues.send("q", delayed).await.unwrap();
+    tokio::time::sleep(seconds(59)).await;
+    assert_eq!(world.events().len(), 1, "it was sent");
+    tokio::time::sleep(seconds(2)).await;
+    assert_eq!(world.events(), [EventKind::MessageDeleted { message: MessageId::new(sent.message_id) }]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retention_of_a_dead_letter_counts_from_when_it_was_sent() {
+    let world = world_with_dead_letter_queue(1).await;
+    world.queues.set_attributes("dlq", &strings(&[("MessageRetentionPeriod", "60")])).await.unwrap();
+    world.send("body").await;
+    receive_in_vain(&world, 1).await;
+    advance(seconds(49)).await;
+    assert_eq!(world.receive_from("q").await, None);
+    assert_eq!(world.queues.depth("dlq").await.unwrap().visible, 1);
+    advance(seconds(10)).await;
+    assert!(world.queues.depth("dlq").await.unwrap().is_empty());
+}
+
+const DLQ_ARN: &str = "arn:aws:sqs:us-east-1:000000000000:dlq";
+
+/// Asks for everything to be moved out of `dlq`.
+fn move_all(max_per_second: Option<u32>) -> MoveRequest {
+    MoveRequest { source_arn: DLQ_ARN.to_owned(), destination_arn: None, max_per_second }
+}
+
+async fn moved(world: &World) -> (MoveStatus, u64) {
+    let task = world.queues.moves(DLQ_ARN, 1).await.unwrap().remove(0);
+    (task.status, task.moved)
+}
+
+/// Three messages in `dlq` that came from `q`.
+async fn world_with_three_dead_letters() -> World {
+    let world = world_with_dead_letter_queue(1).await;
+    for body in ["a", "b", "c"] {
+        world.queues.send("q", traced_message(body)).await.unwrap();
+        receive_in_vain(&world, 1).await;
+    }
+    assert_eq!(world.receive_from("q").await, None);
+    assert_eq!(world.queues.depth("dlq").await.unwrap().visible, 3);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn moved_message_is_a_new_one_with_the_same_content() {
+    let mut world = world_with_three_dead_letters().await;
+    world.events();
+    world.queues.start_move(move_all(None)).await.unwrap();
+    let (back, _) = wait_for_message(&world.queues).await;
+    assert_eq!((back.body.as_str(), count(&back)), ("a", "1"));
+    assert_eq!(back.message_attributes, traced_message("a").attributes);
+    assert_eq!(back.attributes["AWSTraceHeader"], TRACE_HEADER);
+    assert_eq!(back.attributes.get("DeadLetterQueueSourceArn"), None);
+    let events = world.events();
+    assert_matches!(&events[0], EventKind::MessageSent { queue, message, carrier, .. } => {
+        assert_eq!((queue.as_str(), message.as_str()), ("q", back.message_id.as_str()));
+        assert!(carrier.traceparent.is_some() && carrier.xray.is_some());
+    });
+    assert_matches!(&events[1], EventKind::MessageDeleted { message } => assert_ne!(message.as_str(), back.message_id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_are_moved_no_faster_than_was_asked_for_until_that_is_cancelled() {
+    let world = world_with_three_dead_letters().await;
+    let handle = world.queues.start_move(move_all(Some(2))).await.unwrap();
+    let again = world.queues.start_move(move_all(None)).await.unwrap_err();
+    assert_eq!(again.kind, ErrorKind::UnsupportedOperation, "one at a time");
+    tokio::time::sleep(Duration::from_millis(750)).await;
+    assert_eq!(moved(&world).await, (MoveStatus::Running, 2), "at 0 ms and at 500 ms");
+    assert_eq!(world.queues.cancel_move(&handle).await.unwrap(), 2);
+    tokio::time::sleep(seconds(5)).await;
+    assert_eq!(moved(&world).await, (MoveStatus::Cancelled, 2));
+    assert_eq!(world.queues.depth("dlq").await.unwrap().visible, 1);
+
+    world.queues.start_move(move_all(Some(500))).await.unwrap();
+    tokio::time::sleep(seconds(5)).await;
+    assert_eq!(moved(&world).await, (MoveStatus::Completed, 1));
+    assert_eq!(world.queues.depth("q").await.unwrap().visible, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_that_has_nowhere_to_go_stays_and_fails_the_task() {
+    let world = world_with_three_dead_letters().await;
+    world.queues.send("dlq", message("sent here")).await.unwrap();
+    world.queues.start_move(move_all(None)).await.unwrap();
+    tokio::time::sleep(seconds(1)).await;
+    assert_eq!(moved(&world).await, (MoveStatus::Failed, 3));
+    let task = world.queues.moves(DLQ_ARN, 1).await.unwrap().remove(0);
+    assert_eq!(task.failure.as_deref(), Some("CouldNotDetermineMessageSource"));
+
+    world.create("other", &[]).await;
+    let destination_arn = Some(DLQ_ARN.replace(":dlq", ":other"));
+    world.queues.start_move(MoveRequest { destination_arn, ..move_all(None) }).await.unwrap();
+    tokio::time::sleep(seconds(1)).await;
+    assert_eq!(moved(&world).await, (MoveStatus::Completed, 1));
+    assert_eq!(world.receive_from("other").await.unwrap().body, "sent here");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_newest_move_tasks_of_a_queue_are_remembered() {
+    let world = world_with_dead_letter_queue(1).await;
+    let mut handles = Vec::new();
+    for _ in 0..12 {
+        handles.push(world.queues.start_move(move_all(None)).await.unwrap());
+        tokio::time::sleep(seconds(1)).await;
+    }
+    handles.reverse();
+    let listed: Vec<_> = world.queues.moves(DLQ_ARN, 100).await.unwrap().into_iter().map(|task| task.handle).collect();
+    assert_eq!(listed, handles[..10]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! The same tap before another endpoint, in whose place our own engine is served.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -7,6 +8,8 @@ use std::time::Duration;
 use assert_matches::assert_matches;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
+use aws_sdk_sqs::error::ProvideErrorMetadata;
+use aws_sdk_sqs::types::QueueAttributeName;
 use axum::Router;
 use http::StatusCode;
 use tokio::net::TcpListener;
@@ -15,7 +18,7 @@ use verifier::event::Fault;
 
 use super::world::{Served, TRACE_HEADER, World, message, redrive, strings, traced_message};
 use crate::cloud::queue::error::ErrorKind;
-use crate::cloud::queue::{MessageFault, Queues};
+use crate::cloud::queue::{MessageFault, QueueSettings, Queues};
 
 /// An endpoint, and queues that pass everything on to it; with a queue `q`.
 async fn before_another_endpoint() -> (Served, World) {
@@ -189,6 +192,83 @@ async fn every_message_is_recorded_as_sent_before_it_is_received() {
         }
     }
     assert!(sent.is_empty());
+}
+
+#[tokio::test]
+async fn sets_of_queues_at_one_endpoint_do_not_meet_and_leave_nothing() {
+    let remote = Served::local().await;
+    remote.world.create("q", &[]).await;
+    let (mine, theirs) = (World::prefixed(&remote.client, "mine-"), World::prefixed(&remote.client, "theirs-"));
+    let settings = QueueSettings { visibility_timeout: Duration::from_secs(6), max_receive_count: Some(3) };
+    for world in [&mine, &theirs] {
+        world.queues.provide("q", settings).await.unwrap();
+        assert_eq!(world.queues.names().await.unwrap(), ["q", "q-dlq"]);
+        assert_eq!(world.queues.dead_letter_sources("q-dlq").await.unwrap(), ["q"]);
+    }
+    mine.send("mine").await;
+    assert_eq!(theirs.receive_from("q").await, None);
+    assert_eq!(mine.receive().await.body, "mine");
+    assert_eq!(remote.world.queues.names().await.unwrap(), ["mine-q", "mine-q-dlq", "q", "theirs-q", "theirs-q-dlq"]);
+    assert_eq!(mine.queues.name_at_endpoint("q").as_deref(), Some("mine-q"));
+    // What is gone already is no failure.
+    remote.world.queues.delete_queue("mine-q-dlq").await.unwrap();
+    assert_eq!(mine.queues.delete_created().await, []);
+    assert_eq!(remote.world.queues.names().await.unwrap(), ["q", "theirs-q", "theirs-q-dlq"]);
+}
+
+#[tokio::test]
+async fn queues_that_cannot_be_deleted_are_named_as_they_are_called_there() {
+    let mut remote = Served::local().await;
+    let world = World::prefixed(&remote.client, "mine-");
+    world.create("q", &[]).await;
+    remote.stop().await;
+    let left = world.queues.delete_created().await;
+    assert_matches!(left.as_slice(), [(name, error)] => {
+        assert_eq!((name.as_str(), error.code()), ("mine-q", "ServiceUnavailable"));
+        assert!(error.message.contains("Connection refused"), "{error}");
+    });
+}
+
+#[tokio::test]
+async fn tags_permissions_and_move_tasks_pass_as_they_are() {
+    let (remote, world) = before_another_endpoint().await;
+    let front = Served::of(world).await;
+    let url = front.queue("dlq").await;
+    let source = front.client.create_queue().queue_name("source").tags("team", "traces");
+    source.attributes(QueueAttributeName::RedrivePolicy, redrive(1)).send().await.unwrap();
+    front.client.tag_queue().queue_url(&url).tags("a", "1").tags("b", "2").send().await.unwrap();
+    front.client.untag_queue().queue_url(&url).tag_keys("a").send().await.unwrap();
+    let tags = front.client.list_queue_tags().queue_url(&url).send().await.unwrap().tags.unwrap();
+    assert_eq!(tags, [("b".to_owned(), "2".to_owned())].into());
+    let permission = front.client.add_permission().queue_url(&url).label("l").aws_account_ids("1").actions("*");
+    permission.send().await.unwrap();
+    front.client.remove_permission().queue_url(&url).label("l").send().await.unwrap();
+    let arn = "arn:aws:sqs:us-east-1:000000000000:dlq";
+    let start = front.client.start_message_move_task().source_arn(arn).max_number_of_messages_per_second(1);
+    let handle = start.send().await.unwrap().task_handle.unwrap();
+    let tasks = front.client.list_message_move_tasks().source_arn(arn).send().await.unwrap().results.unwrap();
+    assert_eq!((tasks[0].source_arn(), tasks[0].max_number_of_messages_per_second), (Some(arn), Some(1)));
+    // It may have found by now that there is nothing to move.
+    if let Err(error) = front.client.cancel_message_move_task().task_handle(handle).send().await {
+        assert_eq!(error.into_service_error().code(), Some("AWS.SimpleQueueService.UnsupportedOperation"));
+    }
+    assert_eq!(remote.world.queues.tags("source").await.unwrap(), strings(&[("team", "traces")]));
+}
+
+#[tokio::test]
+async fn corrupted_body_is_recorded_before_the_message_is_received() {
+    let (_remote, mut world) = before_another_endpoint().await;
+    let _guard = world.queues.inject(MessageFault::CorruptBody { one_in: NonZeroU32::MIN, seed: 0 });
+    world.send("body").await;
+    assert_eq!(world.receive().await.body, "%%%%");
+    assert_matches!(
+        world.events().as_slice(),
+        [
+            EventKind::MessageSent { .. },
+            EventKind::FaultInjected(Fault::BodyCorrupted { .. }),
+            EventKind::MessageReceived { .. },
+        ]
+    );
 }
 
 #[tokio::test]

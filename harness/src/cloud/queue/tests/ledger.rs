@@ -1,14 +1,15 @@
 //! What is recorded, and in which order.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use assert_matches::assert_matches;
 use verifier::event::{Carrier, Fault};
-use verifier::{EventKind, RequestId};
+use verifier::{EventKind, MessageId, RequestId};
 
 use super::world::{TRACE_HEADER, TRACEPARENT, World, message, traced_message};
-use crate::cloud::queue::{MessageAttribute, MessageFault, Queues};
+use crate::cloud::queue::{MessageAttribute, MessageFault, NewMessage, Queues};
 
 fn carrier() -> Carrier {
     Carrier {
@@ -26,7 +27,7 @@ async fn life_of_a_message_is_recorded_in_its_order() {
     tokio::time::advance(Duration::from_secs(30)).await;
     let again = world.receive().await;
     world.delete(&again.receipt_handle).await;
-    let id = |message: &verifier::MessageId| assert_eq!(message.as_str(), sent.message_id);
+    let id = |message: &MessageId| assert_eq!(message.as_str(), sent.message_id);
     let events = world.events();
     assert_eq!(events.len(), 5, "{events:?}");
     assert_matches!(&events[0], EventKind::MessageSent { queue, message, request: None, carrier: seen } => {
@@ -144,6 +145,49 @@ async fn message_without_context_has_nothing_stripped() {
     let _guard = world.queues.inject(MessageFault::StripContext);
     world.send("body").await;
     assert_matches!(world.events().as_slice(), [EventKind::MessageSent { .. }]);
+}
+
+/// Sends so many messages, and tells of each whether it came out spoilt and whether that was recorded.
+async fn corrupted(world: &mut World, messages: u64, seed: u64) -> Vec<bool> {
+    let one_in = NonZeroU32::new(4).unwrap();
+    let _guard = world.queues.inject(MessageFault::CorruptBody { one_in, seed });
+    let mut corrupted = Vec::new();
+    for number in 0..messages {
+        let body = format!(r#"{{"customer_id":"{}"}}"#, RequestId::new(1, 2));
+        let sent = world.queues.send("q", NewMessage { body: body.clone(), ..traced_message("") }).await.unwrap();
+        let received = world.receive().await;
+        world.delete(&received.receipt_handle).await;
+        let events = world.events();
+        assert_matches!(&events[0], EventKind::MessageSent { request: Some(_), .. }, "the request is the sender's");
+        let fault = EventKind::FaultInjected(Fault::BodyCorrupted { message: MessageId::new(sent.message_id) });
+        let is_recorded = events[1] == fault;
+        assert_eq!(is_recorded, received.body != body, "message {number}: {events:?}");
+        assert_eq!(is_recorded, serde_json::from_str::<serde_json::Value>(&received.body).is_err());
+        assert_eq!(received.message_attributes, traced_message("").attributes, "the context is whole");
+        corrupted.push(is_recorded);
+    }
+    corrupted
+}
+
+#[tokio::test]
+async fn corrupted_bodies_are_recorded_and_depend_on_the_seed_and_the_order_alone() {
+    let mut world = World::local().await;
+    let first = corrupted(&mut world, 100, 7).await;
+    let share = first.iter().filter(|corrupted| **corrupted).count();
+    assert!((10..=40).contains(&share), "about one in four: {share}");
+    assert_eq!(corrupted(&mut world, 100, 7).await, first);
+    assert_ne!(corrupted(&mut world, 100, 8).await, first);
+}
+
+#[tokio::test]
+async fn corrupted_body_has_the_length_of_the_senders() {
+    let world = World::local().await;
+    let one_in = NonZeroU32::MIN;
+    let _guard = world.queues.inject(MessageFault::CorruptBody { one_in, seed: 0 });
+    let sent = world.send("körper").await;
+    let received = world.receive().await;
+    assert_eq!(received.body, "%%%%%%%");
+    assert_ne!(received.md5_of_body, sent.md5_of_body, "the sender is told of what it sent");
 }
 
 #[tokio::test]

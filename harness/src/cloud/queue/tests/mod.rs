@@ -6,4 +6,6 @@ mod engine;
 mod external;
 mod ledger;
 mod protocol;
+mod sdk;
+mod table;
 mod world;

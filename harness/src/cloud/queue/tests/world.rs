@@ -40,7 +40,13 @@ impl World {
 
     pub(super) fn external(client: Client) -> Self {
         let (config, events) = config("http://127.0.0.1:1".to_owned());
-        Self { queues: Queues::external(config, client), events }
+        Self { queues: Queues::external(config, &client), events }
+    }
+
+    /// Queues at another endpoint, whose names begin with this there.
+    pub(super) fn prefixed(client: &Client, prefix: &str) -> Self {
+        let (config, events) = config("http://127.0.0.1:1".to_owned());
+        Self { queues: Queues::prefixed(config, client, prefix.to_owned()), events }
     }
 
     pub(super) async fn create(&self, name: &str, attributes: &[(&str, &str)]) {
