@@ -32,7 +32,7 @@ pub(super) struct QueueAttributes {
     pub(super) max_message_bytes: usize,
     /// `RedrivePolicy`.
     pub(super) redrive: Option<RedrivePolicy>,
-    /// Those of [`INERT`] that were set.
+    /// Those of [`INERT`] that were set, or have a default.
     inert: AttributeMap,
 }
 
@@ -56,7 +56,7 @@ impl Default for QueueAttributes {
             retention: Duration::from_secs(345_600),
             max_message_bytes: limits::MAX_MESSAGE_BYTES,
             redrive: None,
-            inert: AttributeMap::new(),
+            inert: AttributeMap::from([("SqsManagedSseEnabled".to_owned(), "true".to_owned())]),
         }
     }
 }
@@ -216,7 +216,7 @@ mod tests {
         let given = AttributeMap::from([
             ("VisibilityTimeout".to_owned(), "6".to_owned()),
             ("RedrivePolicy".to_owned(), policy.to_owned()),
-            ("SqsManagedSseEnabled".to_owned(), "true".to_owned()),
+            ("SqsManagedSseEnabled".to_owned(), "false".to_owned()),
         ]);
         let attributes = QueueAttributes::default().with(&given).unwrap();
         assert_eq!(attributes.redrive.as_ref().map(|redrive| redrive.max_receive_count), Some(3));
