@@ -98,6 +98,15 @@ pub struct RunOptions {
     /// Do something to the system on purpose, and see it found; can be given several times
     #[arg(long, value_name = "NAME", value_parser = fault_parser())]
     pub fault: Vec<FaultName>,
+    /// Let another SQS endpoint keep the messages: AWS, or an emulator
+    ///
+    /// The system still talks to the harness, which records each call and makes it again at this URL, with
+    /// region, credentials and CA by the standard AWS variables and files (AWS_REGION, AWS_ACCESS_KEY_ID,
+    /// AWS_PROFILE, AWS_CA_BUNDLE). Each queue of the manifest is created there for this run alone, as
+    /// harness-<8 digits>-<name>, and deleted at the end of the run; a run that is killed or interrupted
+    /// twice leaves them. Calls cost what the endpoint's owner charges.
+    #[arg(long, value_name = "URL", value_parser = sqs_endpoint)]
+    pub sqs_endpoint: Option<String>,
 }
 
 /// `harness run`.
@@ -203,6 +212,17 @@ pub struct Init {
     /// The folder; files that are there already are left alone
     #[arg(value_name = "DIR", default_value = ".")]
     pub folder: PathBuf,
+}
+
+/// An endpoint's URL, without a slash at its end.
+fn sqs_endpoint(text: &str) -> Result<String, String> {
+    let url: http::Uri = text.parse().map_err(|error| format!("{error}"))?;
+    match url.scheme_str() {
+        Some("http" | "https") if url.host().is_some_and(|host| !host.is_empty()) && url.query().is_none() => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err("expected a URL such as https://sqs.eu-west-1.amazonaws.com or http://127.0.0.1:4566".to_owned()),
+    }
 }
 
 fn fault_parser() -> impl TypedValueParser<Value = FaultName> {

@@ -90,7 +90,7 @@ fn plan(mut scenario: Scenario, options: RunOptions) -> Result<Plan, Error> {
     let mut faults = scenario.faults.clone();
     faults.extend(options.fault.into_iter().filter(|fault| !scenario.faults.contains(fault)));
     let seed = options.seed.or(scenario.seed).unwrap_or_else(rand::random);
-    Ok(Plan { scenario, manifest, out: options.out, seed, faults })
+    Ok(Plan { scenario, manifest, out: options.out, seed, faults, sqs_endpoint: options.sqs_endpoint })
 }
 
 /// Exits with 0 if every invocation ended well and nothing was late, open or refused.

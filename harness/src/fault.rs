@@ -10,17 +10,20 @@ pub enum FaultName {
     StripContext,
     /// Every process is given an API key that the endpoint does not know.
     WrongKey,
+    /// The queue makes the body of one message in ten unreadable.
+    CorruptBody,
 }
 
 impl FaultName {
     /// All faults.
-    pub const ALL: [Self; 2] = [Self::StripContext, Self::WrongKey];
+    pub const ALL: [Self; 3] = [Self::StripContext, Self::WrongKey, Self::CorruptBody];
 
     /// Its name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::StripContext => "strip-context",
             Self::WrongKey => "wrong-key",
+            Self::CorruptBody => "corrupt-body",
         }
     }
 
@@ -29,6 +32,7 @@ impl FaultName {
         match self {
             Self::StripContext => "the queue drops the trace context of every message",
             Self::WrongKey => "every process is given an API key that the endpoint does not know",
+            Self::CorruptBody => "the queue makes the body of one message in ten unreadable",
         }
     }
 }

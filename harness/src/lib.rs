@@ -10,7 +10,7 @@
 //! | [`correlation`] | where a request's identity can be seen again |
 //! | [`input`] | what is wrong with such a file, as one message |
 //! | [`template`] | strings with placeholders |
-//! | [`run`], [`stage`] | a run from top to bottom, and what it stands on |
+//! | [`run`], [`stage`], [`sqs`] | a run from top to bottom, what it stands on, and its queues |
 //! | [`folder`], [`interrupt`], [`usage`] | a run's folder, Ctrl-C, what processes use |
 //! | [`lambda`] | `harness lambda`: a function on its own |
 //! | [`load`] | requests on an open-model schedule |
@@ -46,6 +46,7 @@ pub mod outcome;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod sqs;
 pub mod stage;
 pub mod target;
 pub mod template;

@@ -21,6 +21,7 @@ use crate::manifest::Manifest;
 use crate::outcome::Outcome;
 use crate::report::live::{Live, waiting_for};
 use crate::scenario::Scenario;
+use crate::sqs::RunQueues;
 use crate::stage::{Secrets, Stage};
 use crate::target::service::printed;
 use crate::target::{Spawner, build};
@@ -48,6 +49,8 @@ pub struct Plan {
     pub seed: u64,
     /// What is done to the system on purpose.
     pub faults: Vec<FaultName>,
+    /// The URL of the SQS endpoint that keeps the messages; left out, our own engine does.
+    pub sqs_endpoint: Option<String>,
 }
 
 impl Plan {
@@ -118,14 +121,27 @@ impl Run<'_> {
         performed.map(|()| Finished { outcome, folder: self.folder })
     }
 
-    /// The phases.
+    /// The phases. What was created at an external SQS endpoint is deleted there, however they end.
     async fn perform(
         &mut self,
         recorder: &Recorder,
         progress: watch::Receiver<Progress>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let mut stage = self.unless(stop, self.set_up(recorder)).await?;
+        let queues = self.unless(stop, RunQueues::open(self.plan, recorder)).await?;
+        let performed = self.perform_on(&queues, recorder, progress, stop).await;
+        queues.close(&self.live).await;
+        performed
+    }
+
+    async fn perform_on(
+        &mut self,
+        queues: &RunQueues,
+        recorder: &Recorder,
+        progress: watch::Receiver<Progress>,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let mut stage = self.unless(stop, self.set_up(queues, recorder)).await?;
         self.folder.make_latest().map_err(|error| Error::file("no link to", self.folder.path(), &error))?;
         self.load(&mut stage, recorder, progress.clone(), stop).await?;
         recorder.record(EventKind::PhaseStarted { phase: Phase::Drain });
@@ -174,9 +190,10 @@ impl Run<'_> {
         }
     }
 
-    async fn set_up(&self, recorder: &Recorder) -> Result<Stage, Error> {
+    async fn set_up(&self, queues: &RunQueues, recorder: &Recorder) -> Result<Stage, Error> {
         recorder.record(EventKind::PhaseStarted { phase: Phase::WarmUp });
-        let stage = Stage::set_up(self.plan, &self.folder, &self.spawner, recorder, &self.secrets, &self.live).await?;
+        let Self { plan, folder, spawner, secrets, live } = self;
+        let stage = Stage::set_up(plan, folder, spawner, recorder, secrets, queues, live).await?;
         // One that dies while the others start would otherwise seem to have died under load.
         match stage.service_died().now_or_never() {
             Some(died) => Err(Error::Setup(format!("{died}{}", printed(&died.end.output)))),

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
 use mock_coralogix::TlsIdentity;
-use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 use verifier::event::ProcessEnd;
 use verifier::{EventKind, Peer};
@@ -19,7 +18,7 @@ use crate::cloud::event_source::{Behaviour, Choice, EventSource, EventSourceSpec
 use crate::cloud::function::{
     Account, ExtensionSpec, Function, FunctionSpec, INIT_TIMEOUT, Kills, Platform, PlatformDelay, Recycling,
 };
-use crate::cloud::queue::{self, Correlation, FaultGuard, MessageFault, QueueSettings, Queues, QueuesConfig};
+use crate::cloud::queue::{FaultGuard, MessageFault, Queues};
 use crate::collect::{Collector, EnvironmentWiring, Listener, render_env};
 use crate::error::Error;
 use crate::fault::FaultName;
@@ -31,6 +30,7 @@ use crate::mask::Mask;
 use crate::report::live::Live;
 use crate::run::Plan;
 use crate::scenario::EnvironmentChoice;
+use crate::sqs::RunQueues;
 use crate::target::freezer::Freezer;
 use crate::target::{ProcessSpec, Service, ServiceSpec, Spawner, build};
 use crate::template::{MissingValue, Template, Values};
@@ -48,6 +48,9 @@ const HEALTHY_WITHIN: Duration = Duration::from_secs(30);
 const PLATFORM_DELAY_SIGMA: f64 = 0.5;
 /// How long the invocations that the drain has not waited for may still take.
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
+
+/// One message in how many has its body corrupted, if that is asked for.
+const CORRUPTED_ONE_IN: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 /// What must not be seen in any file of the run.
 #[derive(Debug, Clone)]
@@ -82,8 +85,6 @@ pub struct Stage {
     functions: Vec<EventSource<Queues>>,
     /// What is done on purpose, until the end.
     _faults: Vec<FaultGuard>,
-    /// Ends the queues' API when the stage is gone.
-    _queue_api: DropGuard,
 }
 
 /// A service in use, and the listener for its exports.
@@ -99,6 +100,8 @@ struct Builder<'a> {
     spawner: &'a Spawner,
     recorder: &'a Recorder,
     secrets: &'a Secrets,
+    queues: &'a RunQueues,
+    live: &'a Live,
 }
 
 impl Stage {
@@ -113,9 +116,10 @@ impl Stage {
         spawner: &Spawner,
         recorder: &Recorder,
         secrets: &Secrets,
+        queues: &RunQueues,
         live: &Live,
     ) -> Result<Self, Error> {
-        let builder = Builder { plan, folder, spawner, recorder, secrets };
+        let builder = Builder { plan, folder, spawner, recorder, secrets, queues, live };
         let mut stage = builder.ground().await?;
         for (name, service) in &plan.manifest.services {
             live.say("Starting", &format!("service {name}"));
@@ -202,28 +206,23 @@ impl Builder<'_> {
             TlsIdentity::generate().map_err(|error| Error::setup("no certificate for the endpoint", error))?;
         let ca_file = self.write_ca(&identity)?;
         let collector = Collector::new(self.recorder.clone(), &self.secrets.api_key, identity);
-        let (queues, api, endpoint) = self.open_queues().await?;
-        let mut values = self.values(&ca_file, &endpoint);
-        for (name, queue) in &self.plan.manifest.queues {
-            let settings = QueueSettings {
-                visibility_timeout: queue.visibility_timeout,
-                max_receive_count: queue.max_receive_count,
-            };
-            let url =
-                queues.provide(name, settings).await.map_err(|error| Error::setup(format!("queue {name}"), error))?;
-            values = values.with(format!("queue.{name}.url"), url);
+        let values = self.values(&ca_file, &self.queues.endpoint);
+        let values = self.queues.create(&self.plan.manifest, values, self.live).await?;
+        let queues = self.queues.queues.clone();
+        let faults = self.plan.faults.iter().filter_map(|fault| self.message_fault(*fault));
+        let faults = faults.map(|fault| queues.inject(fault)).collect();
+        Ok(Stage { collector, queues, values, services: BTreeMap::new(), functions: Vec::new(), _faults: faults })
+    }
+
+    /// What the queues are to do to messages, if this fault is theirs.
+    fn message_fault(&self, fault: FaultName) -> Option<MessageFault> {
+        match fault {
+            FaultName::StripContext => Some(MessageFault::StripContext),
+            FaultName::CorruptBody => {
+                Some(MessageFault::CorruptBody { one_in: CORRUPTED_ONE_IN, seed: self.plan.seed })
+            }
+            FaultName::WrongKey => None,
         }
-        let faults =
-            self.plan.faults.contains(&FaultName::StripContext).then(|| queues.inject(MessageFault::StripContext));
-        Ok(Stage {
-            collector,
-            queues,
-            values,
-            services: BTreeMap::new(),
-            functions: Vec::new(),
-            _faults: faults.into_iter().collect(),
-            _queue_api: api,
-        })
     }
 
     fn write_ca(&self, identity: &TlsIdentity) -> Result<PathBuf, Error> {
@@ -231,29 +230,6 @@ impl Builder<'_> {
         std::fs::write(&file, identity.ca_pem())
             .map_err(|error| Error::file("the certificate cannot be written:", &file, &error))?;
         std::path::absolute(&file).map_err(|error| Error::file("the certificate has no absolute path:", &file, &error))
-    }
-
-    async fn open_queues(&self) -> Result<(Queues, DropGuard, String), Error> {
-        let no_port = |error| Error::setup("no port for the queues", error);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(no_port)?;
-        let endpoint = format!("http://{}", listener.local_addr().map_err(no_port)?);
-        let queues = Queues::local(QueuesConfig {
-            endpoint: endpoint.clone(),
-            account: ACCOUNT.to_owned(),
-            region: REGION.to_owned(),
-            correlation: Correlation { message_body: self.plan.manifest.correlation.message_body.clone() },
-            recorder: self.recorder.clone(),
-        });
-        let stop = CancellationToken::new();
-        let serving = queue::serve(listener, queues.clone(), stop.clone().cancelled_owned());
-        let recorder = self.recorder.clone();
-        tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                let what = format!("API of the queues, which has ended: {error}");
-                recorder.record(EventKind::EvidenceLost { what, count: 1 });
-            }
-        });
-        Ok((queues, stop.drop_guard(), endpoint))
     }
 
     /// The values that are the same for every process.
