@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tokio::runtime;
+use tracing_subscriber::EnvFilter;
 use verifier::Conclusion;
 
 use crate::check;
@@ -61,9 +62,10 @@ fn execute_run(scenario: Scenario, options: RunOptions) -> Result<ExitCode, Erro
     }
 }
 
-/// Lets the harness's own warnings be seen.
+/// Lets the harness's own warnings be seen. What AWS's SDK fails to find is told once, by the error.
 fn log_warnings() {
-    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN);
+    let filter = EnvFilter::new("warn,aws_config=error");
+    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
     // Only a process that has one already, such as a test, refuses it.
     let _ = subscriber.with_target(false).without_time().try_init();
 }

@@ -33,7 +33,7 @@ impl RunQueues {
     /// Opens the queues' API. There is no queue yet.
     ///
     /// # Errors
-    /// If there is no port, or the CA for the external endpoint cannot be used.
+    /// If there is no port, or there are no credentials or no CA for the external endpoint.
     pub async fn open(plan: &Plan, recorder: &Recorder) -> Result<Self, Error> {
         let no_port = |error| Error::setup("no port for the queues", error);
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(no_port)?;
@@ -47,7 +47,10 @@ impl RunQueues {
         };
         let queues = match &plan.sqs_endpoint {
             None => Queues::local(config),
-            Some(url) => Queues::external_at(config, url).await.map_err(|error| Error::Setup(error.to_string()))?,
+            Some(url) => {
+                let queues = Queues::external_at(config, url).await;
+                queues.map_err(|error| Error::Setup(format!("{error}\n{HINT}")))?
+            }
         };
         let serving = serve(listener, queues.clone(), recorder.clone());
         Ok(Self { queues, endpoint, external: plan.sqs_endpoint.clone(), _serving: serving })

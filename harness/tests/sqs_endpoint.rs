@@ -4,13 +4,15 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is how it fails")]
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use harness::cloud::queue::{Correlation, Queues, QueuesConfig, serve};
 use harness::journal::Recorder;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncBufReadExt as _, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::sync::{Mutex, mpsc};
@@ -76,12 +78,11 @@ async fn tls_before(url: &str) -> (String, String) {
 /// Runs share two cores: one at a time keeps each of them short.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// A short soak, with nothing of the machine's AWS configuration but these variables.
-async fn soak(out: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Output {
-    let _alone = ONE_AT_A_TIME.lock().await;
+/// A soak, with nothing of the machine's AWS configuration but these variables.
+fn soak_command(out: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
     command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).kill_on_drop(true);
-    command.args(["soak", "--rate", "20", "--duration", "2s", "--out"]).arg(out).args(arguments);
+    command.args(["soak", "--rate", "20", "--out"]).arg(out).args(arguments);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
         command.env_remove(name);
     }
@@ -92,7 +93,14 @@ async fn soak(out: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Output {
         let usual = std::path::PathBuf::from(std::env::var("HOME").unwrap()).join(folder);
         command.env(name, std::env::var_os(name).unwrap_or_else(|| usual.into()));
     }
-    command.envs(env.iter().copied()).output().await.unwrap()
+    command.envs(env.iter().copied());
+    command
+}
+
+/// A short soak.
+async fn soak(out: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Output {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    soak_command(out, arguments, env).args(["--duration", "2s"]).output().await.unwrap()
 }
 
 const CREDENTIALS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
@@ -130,6 +138,22 @@ async fn another_endpoint_keeps_the_messages_and_is_left_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interrupted_run_leaves_nothing_at_the_endpoint() {
+    let endpoint = Endpoint::start().await;
+    let out = tempfile::tempdir().unwrap();
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let mut command = soak_command(out.path(), &["--duration", "10m", "--sqs-endpoint", &endpoint.url], &CREDENTIALS);
+    let mut going = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(going.stderr.take().unwrap()).lines();
+    while !lines.next_line().await.unwrap().expect("it goes on").contains("Loading") {}
+    assert_eq!(endpoint.queues.names().await.unwrap().len(), 2, "a queue and its dead-letter queue");
+    kill(Pid::from_raw(going.id().unwrap().try_into().unwrap()), Signal::SIGINT).unwrap();
+    while lines.next_line().await.unwrap().is_some() {}
+    assert_eq!(going.wait().await.unwrap().code(), Some(0));
+    assert_eq!(endpoint.queues.names().await.unwrap(), [] as [String; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endpoint_with_a_ca_of_its_own_is_trusted_by_the_standard_variable_alone() {
     let endpoint = Endpoint::start().await;
     let (url, certificate) = tls_before(&endpoint.url).await;
@@ -159,12 +183,13 @@ async fn endpoint_that_does_not_answer_or_refuses_is_a_set_up_error_that_says_so
     for (url, env, parts) in [
         (&nowhere, &CREDENTIALS[..], &["queue onboarding", &nowhere, "Connection refused", "AWS_REGION"][..]),
         (&denied, &CREDENTIALS, &["queue onboarding", "InvalidClientTokenId", "AWS_ACCESS_KEY_ID"]),
-        (&endpoint.url, &[], &["queue onboarding", "credentials", "AWS_PROFILE"]),
+        (&endpoint.url, &[], &["no AWS credentials were found", "AWS_PROFILE"]),
         (&endpoint.url, &missing, &["AWS_CA_BUNDLE", "/no/such/bundle.pem"]),
     ] {
         let output = soak(out.path(), &["--sqs-endpoint", url], env).await;
         let stderr = assert_code(&output, 3);
         parts.iter().for_each(|part| assert!(stderr.contains(part), "{part}: {stderr}"));
+        assert!(!stderr.contains("Left") && !stderr.contains("WARN"), "nothing else is said: {stderr}");
     }
 }
 
@@ -174,7 +199,7 @@ async fn denying() -> String {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let refuse = || async {
         let body = r#"{"__type":"com.amazon.coral.service#InvalidClientTokenId","message":"The security token included in the request is invalid."}"#;
-        (axum::http::StatusCode::FORBIDDEN, [("content-type", "application/x-amz-json-1.0")], body)
+        (http::StatusCode::FORBIDDEN, [("content-type", "application/x-amz-json-1.0")], body)
     };
     tokio::spawn(axum::serve(listener, axum::Router::new().fallback(refuse)).into_future());
     url

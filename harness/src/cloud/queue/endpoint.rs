@@ -1,12 +1,15 @@
 //! How to get to somebody else's SQS endpoint: by the standard AWS variables and files.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::config::SharedHttpClient;
+use aws_sdk_sqs::config::{ProvideCredentials, SharedHttpClient};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use rustls::pki_types::CertificateDer;
@@ -19,6 +22,9 @@ const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 /// Why an external endpoint cannot be asked at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    /// There are no credentials.
+    #[error("no AWS credentials were found: {0}")]
+    NoCredentials(String),
     /// The file with the CAs cannot be read.
     #[error("{CA_BUNDLE}={}: {error}", file.display())]
     Unreadable {
@@ -42,12 +48,40 @@ pub enum ConnectError {
 
 /// A client for this endpoint; the region is `region` if the variables and files name none.
 pub(super) async fn client(endpoint: &str, region: String) -> Result<Client, ConnectError> {
-    let region = RegionProviderChain::default_provider().or_else(Region::new(region));
-    let mut config = aws_config::defaults(BehaviorVersion::latest()).region(region).endpoint_url(endpoint);
+    // Not by the instance's metadata, which no other SDK asks for a region either.
+    let named = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new())
+        .or_else(Region::new(region));
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).region(named).endpoint_url(endpoint);
     if let Some(file) = std::env::var_os(CA_BUNDLE).filter(|file| !file.is_empty()) {
-        config = config.http_client(trusting(Path::new(&file))?);
+        loader = loader.http_client(trusting(Path::new(&file))?);
     }
-    Ok(Client::new(&config.load().await))
+    let config = loader.load().await;
+    check_credentials(&config).await?;
+    Ok(Client::new(&config))
+}
+
+/// Whether there are credentials: an SDK's call without them fails as if the endpoint were to blame.
+async fn check_credentials(config: &SdkConfig) -> Result<(), ConnectError> {
+    let Some(provider) = config.credentials_provider() else {
+        return Err(ConnectError::NoCredentials("there is nobody to ask".to_owned()));
+    };
+    let found = provider.provide_credentials().await;
+    found.map(drop).map_err(|error| ConnectError::NoCredentials(causes(&error)))
+}
+
+/// An error with what it came from, in a line.
+pub(super) fn causes(error: &dyn Error) -> String {
+    let mut causes = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // Some repeat what caused them.
+        if causes.last().is_none_or(|last| !last.contains(&cause.to_string())) {
+            causes.push(cause.to_string());
+        }
+        source = cause.source();
+    }
+    causes.join(": ")
 }
 
 /// An HTTP client that trusts the CAs in this file alone.

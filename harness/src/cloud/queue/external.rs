@@ -22,6 +22,7 @@ use tokio::sync::RwLock;
 use verifier::MessageId;
 
 use super::attributes::AttributeMap;
+use super::endpoint::causes;
 use super::error::{ErrorKind, SqsError};
 use super::fault::Faults;
 use super::message::{AttributeValue, MessageAttribute, NewMessage, ReceivedMessage, SentMessage};
@@ -81,7 +82,8 @@ impl External {
         let call = self.0.client.create_queue().queue_name(self.0.name_there(name));
         // Noted before it is known whether it succeeds: nobody may be there any more to hear of it.
         self.0.created().insert(name.to_owned());
-        let answer = call.set_attributes(Some(names(attributes))).send().await.map_err(convert)?;
+        let answer = call.set_attributes(Some(names(attributes))).send().await.map_err(convert);
+        let answer = answer.inspect_err(|_| _ = self.0.created().remove(name))?;
         self.0.remember_url(name, answer.queue_url.unwrap_or_default());
         Ok(())
     }
@@ -376,20 +378,6 @@ fn convert<E: ProvideErrorMetadata + Error + 'static>(error: SdkError<E, HttpRes
         Some((Some(code), message)) => SqsError::new(ErrorKind::from_answer(code, status), message.unwrap_or_default()),
         _ => failure(status.max(500), "ServiceUnavailable", &causes(&error)),
     }
-}
-
-/// An error with what it came from, in a line.
-fn causes(error: &dyn Error) -> String {
-    let mut causes = vec![error.to_string()];
-    let mut error = error.source();
-    while let Some(cause) = error {
-        // Some repeat what caused them.
-        if causes.last().is_none_or(|last| !last.contains(&cause.to_string())) {
-            causes.push(cause.to_string());
-        }
-        error = cause.source();
-    }
-    causes.join(": ")
 }
 
 fn failure(status: u16, code: &str, cause: &dyn fmt::Display) -> SqsError {

@@ -131,7 +131,8 @@ impl Queues {
     /// without, and no other queue can be reached.
     ///
     /// # Errors
-    /// If the CA that the variables name cannot be used. Nothing has been asked of the endpoint yet.
+    /// If there are no credentials, or the CA that the variables name cannot be used. Nothing has been
+    /// asked of the endpoint yet.
     pub async fn external_at(config: QueuesConfig, endpoint: &str) -> Result<Self, ConnectError> {
         let client = endpoint::client(endpoint, config.region.clone()).await?;
         Ok(Self::prefixed(config, &client, format!("harness-{:08x}-", rand::random::<u32>())))

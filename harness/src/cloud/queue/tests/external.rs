@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use verifier::EventKind;
 use verifier::event::Fault;
 
-use super::world::{Served, TRACE_HEADER, World, message, redrive, strings, traced_message};
+use super::world::{Served, TRACE_HEADER, World, client, message, redrive, strings, traced_message};
 use crate::cloud::queue::error::ErrorKind;
 use crate::cloud::queue::{MessageFault, QueueSettings, Queues};
 
@@ -128,6 +128,15 @@ async fn endpoint_that_is_gone_is_an_error_and_not_a_panic() {
     remote.stop().await;
     let error = world.queues.send("q", message("b")).await.unwrap_err();
     assert_eq!(error.code(), "ServiceUnavailable");
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoint_that_never_answers_is_not_waited_for_forever() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = client(&format!("http://{}", listener.local_addr().unwrap()));
+    let error = World::external(silent).queues.send("q", message("b")).await.unwrap_err();
+    assert_eq!(error.code(), "ServiceUnavailable");
+    assert!(error.message.contains("timeout"), "{error}");
 }
 
 #[tokio::test]

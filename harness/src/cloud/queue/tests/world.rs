@@ -136,7 +136,7 @@ impl Served {
     }
 }
 
-fn client(endpoint: &str) -> Client {
+pub(super) fn client(endpoint: &str) -> Client {
     let config = aws_sdk_sqs::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
