@@ -104,7 +104,8 @@ pub struct RunOptions {
     /// region, credentials and CA by the standard AWS variables and files (AWS_REGION, AWS_ACCESS_KEY_ID,
     /// AWS_PROFILE, AWS_CA_BUNDLE). Each queue of the manifest is created there for this run alone, as
     /// harness-<8 digits>-<name>, and deleted at the end of the run; a run that is killed or interrupted
-    /// twice leaves them. Calls cost what the endpoint's owner charges.
+    /// twice leaves them. What comes to a dead-letter queue is received by the harness, which learns of it in
+    /// no other way. Calls cost what the endpoint's owner charges.
     #[arg(long, value_name = "URL", value_parser = sqs_endpoint)]
     pub sqs_endpoint: Option<String>,
 }

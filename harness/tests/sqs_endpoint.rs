@@ -138,6 +138,21 @@ async fn another_endpoint_keeps_the_messages_and_is_left_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unreadable_messages_are_seen_to_become_dead_letters_at_another_endpoint() {
+    let mut endpoint = Endpoint::start().await;
+    let out = tempfile::tempdir().unwrap();
+    let arguments = ["--sqs-endpoint", &endpoint.url, "--fault", "corrupt-body", "--seed", "7"];
+    let output = soak(out.path(), &arguments, &CREDENTIALS).await;
+    let stderr = assert_code(&output, 0);
+    let dead = |event: &&EventKind| matches!(event, EventKind::MessageDeadLettered { .. });
+    let dead = endpoint.seen().iter().filter(dead).count();
+    assert!((1..=12).contains(&dead), "about one in ten of 40: {dead}");
+    assert!(!stderr.contains("Gave up"), "{stderr}");
+    // Each of them was tried three times.
+    assert_eq!(summary(out.path())["lambda"]["invocations"], 40 + 2 * dead);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interrupted_run_leaves_nothing_at_the_endpoint() {
     let endpoint = Endpoint::start().await;
     let out = tempfile::tempdir().unwrap();

@@ -79,7 +79,7 @@ fn an_unknown_fault_is_shown_with_those_there_are() {
         "1 | faults = [\"strip-contxt\"]\n",
         "  |           ^^^^^^^^^^^^^^\n",
         "  = did you mean `strip-context`?\n",
-        "  = possible: `strip-context`, `wrong-key`",
+        "  = possible: `strip-context`, `wrong-key`, `corrupt-body`",
     );
     assert_eq!(error(&format!("faults = [\"strip-contxt\"]\n{SMALL}")), expected);
 }

@@ -149,8 +149,6 @@ impl Processes {
                 self.ended.push_back((event.at, environment.clone()));
                 self.end_environment(environment, end)
             }
-            // Its processes are gone; the environment itself is kept.
-            EventKind::EnvironmentReset { environment, end, .. } => self.end_environment(environment, end),
             EventKind::ServiceEnded { service, end } => {
                 (!end.ordered).then(|| self.die(format!("service {service}"), Cause::ProcessEnded, service, end))
             }

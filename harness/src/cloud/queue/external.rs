@@ -353,9 +353,12 @@ impl Shared {
     }
 
     fn record_before(&self, queue: &str, id: &MessageId, message: &ReceivedMessage, before: Option<&Sighting>) {
-        if message.attributes.contains_key("DeadLetterQueueSourceArn")
-            && before.is_none_or(|before| before.queue != queue)
-        {
+        let was_moved = match before {
+            Some(before) => before.queue != queue,
+            // Not every emulator says so.
+            None => message.attributes.contains_key("DeadLetterQueueSourceArn"),
+        };
+        if was_moved {
             self.tap.dead_lettered(id, queue);
         } else if receive_count(message) > 1 && !before.is_some_and(|before| before.returned) {
             self.tap.returned(id);
