@@ -13,7 +13,7 @@ use crate::cloud::function::{Function, Initialization, Place, Wired};
 use crate::cloud::platform::Kill;
 use crate::cloud::runtime_api::{ApiSpec, RuntimeApi};
 use crate::cloud::variables::log_stream_name;
-use crate::target::freezer::{Freezer, NotStopped};
+use crate::target::freezer::{Escaped, Freezer, NotStopped};
 
 /// An execution environment. Dropping it kills its processes, without a record.
 #[derive(Debug)]
@@ -117,7 +117,8 @@ impl Environment {
             return Ok(());
         }
         let Some(processes) = &self.processes else { return Ok(()) };
-        processes.suspend().await?;
+        let escaped = processes.suspend().await?;
+        self.record_escaped(escaped);
         self.frozen = true;
         let open = self.wired.network.drained().await;
         self.record(EventKind::EnvironmentFrozen { environment: self.id.clone(), open });
@@ -133,10 +134,10 @@ impl Environment {
         self.function.spec.platform.freezer != Freezer::Off
     }
 
-    /// What was ordered to happen to its connections while it is frozen.
+    /// What was ordered to happen to its connections while it is frozen, or would be.
     pub(super) fn cut_connections(&self) {
         let Some(cuts) = self.function.spec.platform.cuts else { return };
-        if self.frozen && self.invocations == cuts.after.get() {
+        if self.invocations == cuts.after.get() {
             let (environment, cut) = (self.id.clone(), cuts.how);
             self.record(EventKind::FaultInjected(Fault::ConnectionsCut { environment, cut }));
             self.wired.network.cut(cut);
@@ -189,6 +190,12 @@ impl Environment {
         let init = started.map(|started| at.saturating_duration_since(started)).unwrap_or_default();
         let event = EventKind::EnvironmentInitialized { environment: self.id.clone(), init };
         self.function.recorder.record_at(self.function.recorder.at(at), event);
+    }
+
+    pub(super) fn record_escaped(&self, escaped: Vec<Escaped>) {
+        for Escaped { pid, name } in escaped {
+            self.record(EventKind::ProcessEscaped { environment: self.id.clone(), pid, name });
+        }
     }
 
     pub(super) fn record_finished(&self, invocation: InvocationId, outcome: InvocationOutcome) {

@@ -12,7 +12,7 @@ use verifier::event::ProcessEnd;
 
 use crate::cloud::runtime_api::{Call, FunctionError, RuntimeApi};
 use crate::target::Process;
-use crate::target::freezer::NotStopped;
+use crate::target::freezer::{Escaped, NotStopped};
 
 /// What an environment consists of while it runs. Dropping it kills all processes.
 #[derive(Debug)]
@@ -114,13 +114,21 @@ impl Processes {
         self.extensions.iter().map(|extension| (&extension.name, &extension.process))
     }
 
-    /// Stops all of them and makes sure that they have stopped.
-    pub(super) async fn suspend(&self) -> Result<(), NotStopped> {
+    /// Stops all of them and makes sure that they have stopped. What has left their groups cannot be
+    /// stopped with them: it is killed, and told.
+    pub(super) async fn suspend(&self) -> Result<Vec<Escaped>, NotStopped> {
         self.all().for_each(|process| process.suspend());
+        let mut killed = Vec::new();
         for process in self.all() {
-            process.confirm_suspended().await?;
+            match process.confirm_suspended().await {
+                Err(NotStopped::Escaped(_)) => {
+                    killed.extend(process.kill_escaped().await);
+                    process.confirm_suspended().await?;
+                }
+                stopped => stopped?,
+            }
         }
-        Ok(())
+        Ok(killed)
     }
 
     /// Kills all of them, frozen or not.
@@ -131,6 +139,15 @@ impl Processes {
                 Manner::Failed => process.kill_for_failure(),
             }
         }
+    }
+
+    /// What had left the groups of those that have ended; it was killed.
+    pub(super) async fn escaped(&self) -> Vec<Escaped> {
+        let mut escaped = Vec::new();
+        for process in self.all() {
+            escaped.extend(process.kill_escaped().await);
+        }
+        escaped
     }
 
     /// Waits for the end of all of them. Answers how the runtime ended, or what was to become one, with

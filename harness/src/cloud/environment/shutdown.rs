@@ -84,6 +84,7 @@ impl Environment {
             processes.kill(Manner::Ordered);
         });
         let end = processes.ended().await.map(|(end, _)| end);
+        self.record_escaped(processes.escaped().await);
         if let Some(invocation) = interrupted {
             self.record_finished(invocation, InvocationOutcome::EnvironmentDied);
         }
@@ -126,6 +127,7 @@ impl Environment {
         let Some(processes) = self.processes.take() else { return self.last_end.clone() };
         processes.api.close(|_| processes.kill(manner));
         let (end, output) = processes.ended().await?;
+        self.record_escaped(processes.escaped().await);
         self.forget_freeze();
         self.last_end = Some(ProcessEnd { ordered: true, output: Vec::new(), ..end.clone() });
         // What it was at is told by its last words, which an ordered end does not keep otherwise.
