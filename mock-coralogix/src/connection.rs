@@ -12,18 +12,21 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::frames::Watched;
 use crate::intake::{Origin, answer};
 use crate::observer::{Received, Refusal};
+use crate::transport::StreamObserver;
 
 /// One connection of a listener.
 pub(crate) struct Connection {
     origin: Arc<Origin>,
+    /// Who is told how far its requests have come.
+    observer: Option<Arc<dyn StreamObserver>>,
     /// Where the requests of the connection run, so that the listener can wait for them.
     tasks: TaskTracker,
     /// The connection is to end as soon as its client has its answers.
@@ -33,15 +36,17 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(origin: Origin, tasks: TaskTracker, stop: CancellationToken) -> Self {
-        Self { origin: Arc::new(origin), tasks, stop, used: Arc::default() }
+    pub(crate) fn new(
+        origin: Origin,
+        observer: Option<Arc<dyn StreamObserver>>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { origin: Arc::new(origin), observer, tasks, stop, used: Arc::default() }
     }
 
     /// Serves the connection until its client closes it or `stop` is told.
-    pub(crate) async fn run(self, socket: TcpStream) {
-        // An answer is one small write after another: waiting for more to send only delays it. Where
-        // the option is refused, answers are merely slower.
-        let _ = socket.set_nodelay(true);
+    pub(crate) async fn run(self, socket: impl AsyncRead + AsyncWrite + Unpin) {
         match self.origin.endpoint.shared().tls.clone() {
             None => self.serve_http2(socket).await,
             Some(acceptor) => {
@@ -52,7 +57,10 @@ impl Connection {
         }
     }
 
-    async fn shake_hands(&self, acceptor: TlsAcceptor, socket: TcpStream) -> Option<TlsStream<TcpStream>> {
+    async fn shake_hands<S>(&self, acceptor: TlsAcceptor, socket: S) -> Option<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let limit = self.origin.endpoint.shared().handshake_timeout;
         let shaken = tokio::select! {
             shaken = tokio::time::timeout(limit, acceptor.accept(socket)) => shaken,
@@ -73,6 +81,7 @@ impl Connection {
             let answered = answer(Arc::clone(&self.origin), request);
             async { Ok::<_, Infallible>(answered.await) }
         });
+        let io = Watched::new(io, self.observer.clone());
         let tasks = Tasks(self.tasks.clone());
         let builder = http2::Builder::new(tasks).timer(TokioTimer::new()).to_owned();
         let mut http2 = pin!(builder.serve_connection(TokioIo::new(io), service));

@@ -13,6 +13,8 @@
 //! | [`endpoint`] | what all listeners of one endpoint share: keys, certificate, observer, counters |
 //! | [`server`] | accepts the connections of one listener, and ends them |
 //! | `connection` | one connection: its TLS handshake and its HTTP/2 |
+//! | [`transport`] | what carries the connections: plain sockets, or something that stands in between |
+//! | `frames` | how far requests have come, from the frames that go by |
 //! | `intake` | one export: from its HTTP request to its answer |
 //! | [`convert`] | OTLP's messages as the verifier's types |
 //! | [`observer`] | who is told of what comes in |
@@ -33,14 +35,17 @@
 mod connection;
 pub mod convert;
 pub mod endpoint;
+mod frames;
 mod intake;
 pub mod keys;
 pub mod observer;
 pub mod server;
 pub mod tls;
+pub mod transport;
 
 pub use endpoint::{Endpoint, EndpointConfig};
 pub use keys::ApiKeys;
 pub use observer::{Observer, Received, Refusal};
-pub use server::{ServeError, serve};
+pub use server::{ServeError, serve, serve_over};
 pub use tls::TlsIdentity;
+pub use transport::{Carried, Direct, StreamObserver, Transport};

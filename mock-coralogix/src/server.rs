@@ -1,11 +1,11 @@
 //! Accepts the connections of one listener, and ends them.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use verifier::Peer;
@@ -13,6 +13,7 @@ use verifier::Peer;
 use crate::connection::Connection;
 use crate::endpoint::Endpoint;
 use crate::intake::Origin;
+use crate::transport::{Carried, Direct, Transport};
 
 /// How long to wait before accepting again when the process or the machine has no more resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -52,9 +53,23 @@ pub async fn serve(
     peer: Peer,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
+    serve_over(Direct, listener, endpoint, peer, shutdown).await
+}
+
+/// As [`serve`], with something between the sockets and the endpoint.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_over(
+    transport: impl Transport,
+    listener: TcpListener,
+    endpoint: Endpoint,
+    peer: Peer,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
     let mut server = Server::new(endpoint, peer);
     let result = tokio::select! {
-        result = server.accept_all(&listener) => result,
+        result = server.accept_all(&transport, &listener) => result,
         () = shutdown => Ok(()),
     };
     drop(listener);
@@ -90,24 +105,37 @@ impl Server {
         }
     }
 
-    async fn accept_all(&mut self, listener: &TcpListener) -> Result<(), ServeError> {
+    async fn accept_all(&mut self, transport: &impl Transport, listener: &TcpListener) -> Result<(), ServeError> {
         loop {
-            match listener.accept().await {
-                Ok((socket, from)) => self.accepted(socket, from),
+            match poll_fn(|cx| transport.poll_accept(cx, listener)).await {
+                Ok(carried) => self.accepted(carried),
                 Err(error) => self.accept_failed(error).await?,
             }
         }
     }
 
-    fn accepted(&mut self, socket: TcpStream, from: SocketAddr) {
+    fn accepted<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&mut self, carried: Carried<S>) {
         self.failed_accepts = 0;
+        let Carried { from, stream, observer, carrier, severed } = carried;
         let origin = Origin { endpoint: self.endpoint.clone(), peer: self.peer.clone(), from };
-        let connection = Connection::new(origin, self.tasks.clone(), self.stop.clone());
+        let connection = Connection::new(origin, observer, self.tasks.clone(), self.stop.clone());
+        self.spawn(async move {
+            tokio::select! {
+                () = severed.cancelled() => {}
+                () = connection.run(stream) => {}
+            }
+        });
+        if let Some(carrier) = carrier {
+            self.spawn(carrier);
+        }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let aborted = self.abort.clone().cancelled_owned();
         self.tasks.spawn(async move {
             tokio::select! {
                 () = aborted => {}
-                () = connection.run(socket) => {}
+                () = task => {}
             }
         });
     }
