@@ -20,13 +20,10 @@ use tokio_util::task::TaskTracker;
 use crate::frames::Watched;
 use crate::intake::{Origin, answer};
 use crate::observer::{Received, Refusal};
-use crate::transport::StreamObserver;
 
 /// One connection of a listener.
 pub(crate) struct Connection {
     origin: Arc<Origin>,
-    /// Who is told how far its requests have come.
-    observer: Option<Arc<dyn StreamObserver>>,
     /// Where the requests of the connection run, so that the listener can wait for them.
     tasks: TaskTracker,
     /// The connection is to end as soon as its client has its answers.
@@ -36,13 +33,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(
-        origin: Origin,
-        observer: Option<Arc<dyn StreamObserver>>,
-        tasks: TaskTracker,
-        stop: CancellationToken,
-    ) -> Self {
-        Self { origin: Arc::new(origin), observer, tasks, stop, used: Arc::default() }
+    pub(crate) fn new(origin: Origin, tasks: TaskTracker, stop: CancellationToken) -> Self {
+        Self { origin: Arc::new(origin), tasks, stop, used: Arc::default() }
     }
 
     /// Serves the connection until its client closes it or `stop` is told.
@@ -81,7 +73,7 @@ impl Connection {
             let answered = answer(Arc::clone(&self.origin), request);
             async { Ok::<_, Infallible>(answered.await) }
         });
-        let io = Watched::new(io, self.observer.clone());
+        let io = Watched::new(io, self.origin.streams.clone());
         let tasks = Tasks(self.tasks.clone());
         let builder = http2::Builder::new(tasks).timer(TokioTimer::new()).to_owned();
         let mut http2 = pin!(builder.serve_connection(TokioIo::new(io), service));

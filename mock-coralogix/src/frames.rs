@@ -99,6 +99,9 @@ struct Watch {
 
 impl<S> Watched<S> {
     pub(crate) fn new(inner: S, observer: Option<Arc<dyn StreamObserver>>) -> Self {
+        if let Some(observer) = &observer {
+            observer.shaken();
+        }
         let watch = observer.map(|observer| Watch {
             observer,
             incoming: FrameReader::after(PREFACE_LENGTH),
@@ -138,11 +141,13 @@ impl Watch {
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        if let Some(watch) = &mut self.watch {
-            watch.read(&buf.filled()[before..]);
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        match &mut self.watch {
+            Some(watch) if read.is_pending() => watch.observer.at_rest(),
+            Some(watch) => watch.read(&buf.filled()[before..]),
+            None => {}
         }
-        Poll::Ready(Ok(()))
+        read
     }
 }
 
@@ -180,6 +185,8 @@ mod tests {
     }
 
     impl StreamObserver for Told {
+        fn shaken(&self) {}
+        fn at_rest(&self) {}
         fn set_up(&self) {
             self.tell("set up", 0);
         }

@@ -21,6 +21,7 @@ use crate::convert;
 use crate::endpoint::{Endpoint, InFlight, MAX_MESSAGE};
 use crate::keys::Unauthorized;
 use crate::observer::{Received, Refusal};
+use crate::transport::StreamObserver;
 
 /// The only thing that can be asked for (opentelemetry-proto, `trace_service.proto`).
 const EXPORT_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -35,6 +36,8 @@ pub(crate) struct Origin {
     /// For whom the listener was opened.
     pub(crate) peer: Peer,
     pub(crate) from: SocketAddr,
+    /// Who is told how far the requests have come. Each request keeps it until it is done with.
+    pub(crate) streams: Option<Arc<dyn StreamObserver>>,
 }
 
 /// Answers one request. Whatever it holds, the answer is one of gRPC.

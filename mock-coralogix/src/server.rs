@@ -117,10 +117,12 @@ impl Server {
     fn accepted<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&mut self, carried: Carried<S>) {
         self.failed_accepts = 0;
         let Carried { from, stream, observer, carrier, severed } = carried;
-        let origin = Origin { endpoint: self.endpoint.clone(), peer: self.peer.clone(), from };
-        let connection = Connection::new(origin, observer, self.tasks.clone(), self.stop.clone());
+        let origin = Origin { endpoint: self.endpoint.clone(), peer: self.peer.clone(), from, streams: observer };
+        let connection = Connection::new(origin, self.tasks.clone(), self.stop.clone());
         self.spawn(async move {
             tokio::select! {
+                // A cut connection reads as ended, too.
+                biased;
                 () = severed.cancelled() => {}
                 () = connection.run(stream) => {}
             }

@@ -29,7 +29,8 @@ pub struct Carried<S> {
     pub from: SocketAddr,
     /// The endpoint's end.
     pub stream: S,
-    /// Who is told how far its requests have come, if anybody is.
+    /// Who is told how far its requests have come, if anybody is. It is let go of when the last request
+    /// is done with, which may be after the stream.
     pub observer: Option<Arc<dyn StreamObserver>>,
     /// What has to run for it, until it ends by itself. The listener waits for it as for its own tasks.
     pub carrier: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -41,6 +42,10 @@ pub struct Carried<S> {
 /// the task of the connection, before what was read is acted upon, and before what was written is
 /// flushed. Streams are named by their identifiers (RFC 9113, section 5.1.1).
 pub trait StreamObserver: Send + Sync {
+    /// The TLS handshake, if there is any, is over, and frames are read from now on.
+    fn shaken(&self);
+    /// The connection wants to read on and there is nothing: all frames that have come have been told.
+    fn at_rest(&self);
     /// The client has acknowledged the endpoint's settings: the connection is set up.
     fn set_up(&self);
     /// A request has begun: its header was read.
