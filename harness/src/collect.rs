@@ -1,7 +1,6 @@
 //! The endpoint's stream as events: a listener for each process, so that the sender of an export is known.
 
 use std::net::SocketAddr;
-
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -13,9 +12,8 @@ use verifier::event::Export;
 use verifier::{EnvironmentId, EventKind, Peer};
 
 use crate::cloud::function::{BoxError, Wired, Wiring};
-use crate::cloud::network::Network;
+use crate::cloud::network::{Conditions, Network};
 use crate::journal::Recorder;
-
 use crate::template::{MissingValue, Template, Values};
 
 /// Records what the endpoint receives, before it is answered.
@@ -45,6 +43,7 @@ pub struct Collector {
 pub struct Listener {
     scheme: &'static str,
     address: SocketAddr,
+    network: Network,
     _open: DropGuard,
 }
 
@@ -71,23 +70,18 @@ impl Collector {
         }
     }
 
-    /// Opens a listener for one sender.
+    /// Opens a listener for one sender, whose way to the endpoint is like this.
     ///
     /// # Errors
     /// If no port can be had.
-    pub async fn listen(&self, peer: Peer) -> std::io::Result<Listener> {
+    pub async fn listen(&self, peer: Peer, conditions: Conditions) -> std::io::Result<Listener> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
+        let network = Network::new(conditions);
+        network.attach(&listener)?;
         let stop = self.stop.child_token();
-        let stopped = stop.clone().cancelled_owned();
-        let (endpoint, recorder) = (self.endpoint.clone(), self.recorder.clone());
-        self.listeners.spawn(async move {
-            if let Err(error) = mock_coralogix::serve(listener, endpoint, peer.clone(), stopped).await {
-                let what = format!("listener of the endpoint for {peer}, which has ended: {error}");
-                recorder.record(EventKind::EvidenceLost { what, count: 1 });
-            }
-        });
-        Ok(Listener { scheme: self.scheme, address, _open: stop.drop_guard() })
+        self.listeners.spawn(serve(listener, self.clone(), network.clone(), peer, stop.clone()));
+        Ok(Listener { scheme: self.scheme, address, network, _open: stop.drop_guard() })
     }
 
     /// Ends all listeners and waits until every export that they took is recorded.
@@ -98,7 +92,32 @@ impl Collector {
     }
 }
 
+/// Serves a listener until it is told to stop, and whatever is left of its network then.
+async fn serve(listener: TcpListener, collector: Collector, network: Network, peer: Peer, stop: CancellationToken) {
+    let stopped = async {
+        stop.cancelled().await;
+        network.close();
+    };
+    let serving = mock_coralogix::serve_over(network.clone(), listener, collector.endpoint, peer.clone(), stopped);
+    let served = serving.await;
+    network.close();
+    if let Err(error) = served {
+        let what = format!("listener of the endpoint for {peer}, which has ended: {error}");
+        collector.recorder.record(EventKind::EvidenceLost { what, count: 1 });
+    }
+}
+
 impl Listener {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The way to the endpoint of whoever comes in by it.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// The values of the placeholders that lead to it.
     pub fn add_to(&self, values: Values) -> Values {
         let authority = self.address.to_string();
@@ -110,6 +129,8 @@ impl Listener {
 pub struct EnvironmentWiring {
     /// The endpoint.
     pub collector: Collector,
+    /// What each environment's way to it is like.
+    pub conditions: Conditions,
     /// The function's environment variables.
     pub env: Vec<(String, Template)>,
     /// The values that do not depend on the environment.
@@ -119,10 +140,11 @@ pub struct EnvironmentWiring {
 impl Wiring for EnvironmentWiring {
     fn wire<'a>(&'a self, environment: &'a EnvironmentId) -> BoxFuture<'a, Result<Wired, BoxError>> {
         Box::pin(async move {
-            let listener = self.collector.listen(Peer::Environment(environment.clone())).await?;
+            let peer = Peer::Environment(environment.clone());
+            let listener = self.collector.listen(peer, self.conditions).await?;
             let values = listener.add_to(self.values.clone()).with("environment.id", environment.as_str());
             let env = render_env(&self.env, &values)?;
-            Ok(Wired { env, network: Network::default(), guard: Box::new(listener) })
+            Ok(Wired { env, network: listener.network().clone(), guard: Box::new(listener) })
         })
     }
 }

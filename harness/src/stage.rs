@@ -18,6 +18,7 @@ use crate::cloud::event_source::{Behaviour, Choice, EventSource, EventSourceSpec
 use crate::cloud::function::{
     Account, ExtensionSpec, Function, FunctionSpec, INIT_TIMEOUT, Kills, Platform, PlatformDelay, Recycling,
 };
+use crate::cloud::network::Conditions;
 use crate::cloud::queue::{FaultGuard, MessageFault, Queues};
 use crate::collect::{Collector, EnvironmentWiring, Listener, render_env};
 use crate::error::Error;
@@ -248,7 +249,8 @@ impl Builder<'_> {
 
     async fn start_service(&self, stage: &Stage, name: &str, service: &manifest::Service) -> Result<Running, Error> {
         let failed = |error: &dyn std::error::Error| Error::setup(format!("service {name}"), error);
-        let listener = stage.collector.listen(Peer::Service(name.to_owned())).await.map_err(|error| failed(&error))?;
+        let peer = Peer::Service(name.to_owned());
+        let listener = stage.collector.listen(peer, Conditions::default()).await.map_err(|error| failed(&error))?;
         let port = free_port().map_err(|error| failed(&error))?;
         let values = listener.add_to(stage.values.clone()).with("service.port", port.to_string());
         let spec = self.service_spec(name, service, port, &values).map_err(|error| failed(&error))?;
@@ -290,7 +292,12 @@ impl Builder<'_> {
     ) -> Result<EventSource<Queues>, Error> {
         let missing = |error| Error::setup(format!("function {name}"), error);
         let env: Vec<(String, Template)> = self.plan.manifest.function_env(function).into_iter().collect();
-        let wiring = EnvironmentWiring { collector: stage.collector.clone(), env, values: stage.values.clone() };
+        let wiring = EnvironmentWiring {
+            collector: stage.collector.clone(),
+            conditions: Conditions { latency: self.plan.scenario.network.latency },
+            env,
+            values: stage.values.clone(),
+        };
         let spec = self.function_spec(name, function, &stage.values).map_err(missing)?;
         let mapping = EventSourceSpec {
             queue: function.queue.clone(),

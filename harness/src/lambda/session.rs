@@ -15,6 +15,7 @@ use crate::cli::Lambda;
 use crate::cloud::environment::{AfterInit, Environment, InitFailure, Invocation};
 use crate::cloud::event_source::{Behaviour, EventSource, EventSourceSpec};
 use crate::cloud::function::{Account, Function, FunctionSpec, INIT_TIMEOUT, Platform, Recycling};
+use crate::cloud::network::Conditions;
 use crate::cloud::queue::{self, Correlation, QueueSettings, Queues, QueuesConfig};
 use crate::collect::{Collector, EnvironmentWiring};
 use crate::error::Error;
@@ -155,7 +156,12 @@ impl Stage<'_> {
     }
 
     fn function(&self, collector: &Collector) -> Function {
-        let wiring = EnvironmentWiring { collector: collector.clone(), env: otlp(), values: Values::new() };
+        let wiring = EnvironmentWiring {
+            collector: collector.clone(),
+            conditions: Conditions { latency: self.options.latency },
+            env: otlp(),
+            values: Values::new(),
+        };
         Function::new(self.spec(), self.spawner.clone(), self.recorder.clone(), Arc::new(wiring))
     }
 
