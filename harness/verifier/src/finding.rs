@@ -311,6 +311,11 @@ impl FindingKey {
         Self { code: FindingCode::ExportOpenAtFreeze, cause: Cause::FlushNotAwaited, subject: process }
     }
 
+    /// What there is to say of a process whose spans wait for a later thaw.
+    pub(crate) const fn late_by_thaw(process: String) -> Self {
+        Self { code: FindingCode::LateByThaw, cause: Cause::SentAfterThaw, subject: process }
+    }
+
     /// Where the cases of too many subjects are filed together.
     fn others(&self) -> Filing {
         Self { code: self.code, cause: self.cause, subject: "others".to_owned() }.into()
@@ -378,6 +383,16 @@ pub(crate) struct Filing {
     pub(crate) key: FindingKey,
     /// The findings that would explain it, the strongest first. None of them lists this one in turn.
     pub(crate) roots: Vec<FindingKey>,
+}
+
+impl Filing {
+    /// An export is open at a freeze and holds nothing of the invocation that is over: what was left for
+    /// later is on its way at last.
+    pub(crate) fn leftovers_open_at_freeze(process: String) -> Self {
+        let roots = vec![FindingKey::flush_not_awaited(process.clone()), FindingKey::late_by_thaw(process.clone())];
+        let key = FindingKey { cause: Cause::SentAfterThaw, ..FindingKey::flush_not_awaited(process) };
+        Self { key, roots }
+    }
 }
 
 impl From<FindingKey> for Filing {
@@ -450,14 +465,31 @@ impl Findings {
     }
 
     /// The finding that a filing's cases follow from: the strongest of its roots that was found.
-    fn root_of<'a>(&self, filing: &'a Filing) -> Option<&'a FindingKey> {
-        filing.roots.iter().find(|root| self.stands(root))
+    fn root_of<'a>(&'a self, filing: &'a Filing) -> Option<&'a FindingKey> {
+        self.rival_of(&filing.key).or_else(|| filing.roots.iter().find(|root| self.stands(root)))
+    }
+
+    /// What explains better than a flush that nobody awaits why exports are open at freezes: that there is
+    /// none, if more spans were late by a thaw. A timer may fire at any moment, a freeze's as well.
+    fn rival_of(&self, key: &FindingKey) -> Option<&FindingKey> {
+        if *key != FindingKey::flush_not_awaited(key.subject.clone()) {
+            return None;
+        }
+        let count = |key: &FindingKey| self.with_key(key.clone()).map(|(_, cases)| cases.count).sum::<u64>();
+        let late = FindingKey::late_by_thaw(key.subject.clone());
+        let is_outnumbered = count(&late) > count(key);
+        self.with_key(late).next().filter(|_| is_outnumbered).map(|(filing, _)| &filing.key)
+    }
+
+    /// The filings under a key that have cases.
+    fn with_key(&self, key: FindingKey) -> impl Iterator<Item = (&Filing, &Cases)> {
+        let from_key = self.cases.range(Filing::from(key.clone())..).take_while(move |(filing, _)| filing.key == key);
+        from_key.filter(|(_, cases)| cases.count > 0)
     }
 
     /// Whether there is a case that is this finding and no consequence of another.
     fn stands(&self, key: &FindingKey) -> bool {
-        let with_key = self.cases.range(Filing::from(key.clone())..).take_while(|(filing, _)| filing.key == *key);
-        with_key.filter(|(_, cases)| cases.count > 0).any(|(filing, _)| self.root_of(filing).is_none())
+        self.with_key(key.clone()).any(|(filing, _)| self.root_of(filing).is_none())
     }
 
     /// The findings, failures and causes first.

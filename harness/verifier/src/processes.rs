@@ -2,10 +2,13 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::event::{Cut, Event, EventKind, ExportAnswer, Fault, OpenExchanges, Peer, ProcessEnd, ResetReason};
-use crate::finding::{Cause, FindingCode, FindingKey};
+use crate::event::{Cut, Event, EventKind, Export, ExportAnswer, Fault, OpenExchanges, Peer, ProcessEnd, ResetReason};
+use crate::finding::{Cause, Filing, FindingCode, FindingKey};
 use crate::id::{EnvironmentId, InvocationId};
 use crate::time::Timestamp;
+
+/// How many exports of an environment are told apart since it was thawed.
+const KNOWN_EXPORTS: usize = 16;
 
 /// The system's processes. All environments of a function count as one.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +36,10 @@ struct Environment {
     cycle: Cycle,
     /// The latest invocation of its process.
     invocation: Option<InvocationId>,
+    /// When its process was started or thawed last.
+    awake_since: Timestamp,
+    /// The latest exports since then: whether all that each holds had ended before.
+    of_earlier_spans: VecDeque<bool>,
     /// How the harness cut the connections of its process, if it did.
     cut: Option<Cut>,
     /// Whether an export of its has been stored since.
@@ -49,10 +56,26 @@ impl Environment {
             initialized: false,
             cycle: Cycle { process: 0, thaws: 0 },
             invocation: None,
+            awake_since: Timestamp::from_unix_nanos(0),
+            of_earlier_spans: VecDeque::new(),
             cut: None,
             recovered: false,
             death: None,
         }
+    }
+
+    fn thaw(&mut self, at: Timestamp) {
+        self.cycle.thaws += 1;
+        self.awake_since = at;
+        self.of_earlier_spans.clear();
+    }
+
+    /// Whether what is open now, the latest exports, holds nothing of the present invocation: whoever has
+    /// left it for later exports it when the environment is thawed, and the next freeze comes upon it.
+    fn open_exports_are_of_earlier_spans(&self, open: OpenExchanges) -> bool {
+        let open = open.exports as usize;
+        let latest = self.of_earlier_spans.iter().rev().take(open);
+        self.of_earlier_spans.len() >= open && latest.copied().all(|earlier| earlier)
     }
 
     /// With a new process: a reset leaves nothing of the old one's.
@@ -110,7 +133,7 @@ impl Host {
     /// The finding that its function's spans wait for a later thaw.
     pub(crate) fn late_by_thaw(&self) -> FindingKey {
         let cause = if self.cut { Cause::FaultCutConnections } else { Cause::SentAfterThaw };
-        FindingKey { code: FindingCode::LateByThaw, cause, subject: self.process() }
+        FindingKey { cause, ..FindingKey::late_by_thaw(self.process()) }
     }
 
     fn process(&self) -> String {
@@ -128,20 +151,28 @@ impl Processes {
     }
 
     /// Posts an event. Answers the finding that it is, if it is one.
-    pub(crate) fn post(&mut self, event: &Event) -> Option<(FindingKey, Vec<String>)> {
+    pub(crate) fn post(&mut self, event: &Event) -> Option<(Filing, Vec<String>)> {
+        if let EventKind::EnvironmentFrozen { environment, open } = &event.kind {
+            return self.open_at_freeze(environment, *open);
+        }
+        self.post_life(event).map(|(key, evidence)| (key.into(), evidence))
+    }
+
+    /// Posts what changes the life of a process. Answers the finding that it is, if it is one.
+    fn post_life(&mut self, event: &Event) -> Option<(FindingKey, Vec<String>)> {
         match &event.kind {
             EventKind::EnvironmentStarted { environment, function, .. } => {
                 self.start_environment(environment, function);
-                None
+                self.change(environment, |known| known.awake_since = event.at)
             }
             EventKind::EnvironmentInitialized { environment, .. } => {
                 self.change(environment, |known| known.initialized = true)
             }
-            EventKind::EnvironmentThawed { environment } => self.change(environment, |known| known.cycle.thaws += 1),
+            EventKind::EnvironmentThawed { environment } => self.change(environment, |known| known.thaw(event.at)),
+            EventKind::ExportAnswered(export) => self.note_export(export),
             EventKind::InvocationStarted { environment, invocation, .. } => {
                 self.change(environment, |known| known.invocation = Some(invocation.clone()))
             }
-            EventKind::EnvironmentFrozen { environment, open } => self.open_at_freeze(environment, *open),
             EventKind::EnvironmentReset { environment, reason, end } => {
                 self.reset_environment(environment, *reason, end)
             }
@@ -177,8 +208,21 @@ impl Processes {
         None
     }
 
+    /// Notes of an export whether it holds only what had ended before its environment was thawed.
+    fn note_export<T>(&mut self, export: &Export) -> Option<T> {
+        let Peer::Environment(environment) = &export.peer else { return None };
+        let known = self.environments.get_mut(environment)?;
+        let mut spans = export.resource_spans.iter().flat_map(|batch| &batch.spans).peekable();
+        let of_earlier_spans = spans.peek().is_some() && spans.all(|span| span.end < known.awake_since);
+        if known.of_earlier_spans.len() == KNOWN_EXPORTS {
+            known.of_earlier_spans.pop_front();
+        }
+        known.of_earlier_spans.push_back(of_earlier_spans);
+        None
+    }
+
     /// `export-open-at-freeze`: an invocation is over, and an export of its environment is unanswered.
-    fn open_at_freeze(&self, environment: &EnvironmentId, open: OpenExchanges) -> Option<(FindingKey, Vec<String>)> {
+    fn open_at_freeze(&self, environment: &EnvironmentId, open: OpenExchanges) -> Option<(Filing, Vec<String>)> {
         let known = self.environments.get(environment)?;
         let invocation = known.invocation.as_ref()?;
         // Here nobody will ever answer, however long somebody waits.
@@ -190,7 +234,13 @@ impl Processes {
             "{} exports of {environment} were unanswered when it asked for the next invocation after {invocation}",
             open.exports
         );
-        Some((FindingKey::flush_not_awaited(format!("function {}", known.function)), vec![evidence]))
+        let function = format!("function {}", known.function);
+        let filing = if known.open_exports_are_of_earlier_spans(open) {
+            Filing::leftovers_open_at_freeze(function)
+        } else {
+            FindingKey::flush_not_awaited(function).into()
+        };
+        Some((filing, vec![evidence]))
     }
 
     /// A reset is a death if the process ended by itself, or was ended for what it did. That an

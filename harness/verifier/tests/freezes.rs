@@ -38,7 +38,7 @@ fn export_that_is_open_at_the_freeze_is_found_even_if_it_arrives() {
     let open = |exports| {
         let mut story = Story::begun(1);
         delivered(&mut story, ID);
-        story.tell_span(consumer(ID, 1));
+        story.tell_fresh_span(consumer(ID, 1));
         frozen(&mut story, ID, exports, 0);
         story.ended()
     };
@@ -81,6 +81,39 @@ fn flush_that_nobody_awaits_explains_what_is_missing_late_and_duplicated() {
     let expected = [(FindingCode::LateByThaw, 1), (FindingCode::SpanMissing, 1), (FindingCode::SpanDuplicated, 1)];
     assert_eq!(consequences, expected);
     assert!(judgement.findings[0].examples.iter().any(|example| !example.seen.is_empty()), "a trace shows it");
+}
+
+/// Requests in one environment; what each leaves behind is exported when the next one thaws it, and is on
+/// its way at the freeze after that.
+fn left_to_a_timer(requests: u32, open: impl Fn(u32) -> u32) -> Story {
+    let mut story = Story::begun(requests);
+    for number in 0..requests {
+        delivered(&mut story, Ids(number));
+        if let Some(last) = number.checked_sub(1) {
+            story.tell_span(consumer(Ids(last), 1));
+        }
+        frozen(&mut story, Ids(number), open(number), 0);
+    }
+    story.ended()
+}
+
+#[test]
+fn timer_whose_export_is_open_at_a_freeze_is_no_flush_that_nobody_awaits() {
+    let judgement =
+        assert_findings(&left_to_a_timer(3, |number| u32::from(number > 0)), &[(LATE.0, LATE.1, LATE.2, 2)]);
+    let consequences: Vec<_> = judgement.findings[0].consequences.iter().map(|(code, count)| (*code, *count)).collect();
+    assert_eq!(consequences, [(FindingCode::ExportOpenAtFreeze, 2), (FindingCode::SpanMissing, 1)]);
+}
+
+#[test]
+fn timer_that_once_fires_for_the_present_span_is_still_no_flush_that_nobody_awaits() {
+    let mut story = left_to_a_timer(3, |_| 0);
+    story.events.truncate(story.events.len() - 3);
+    delivered(&mut story, Ids(3));
+    story.tell_fresh_span(consumer(Ids(3), 1));
+    frozen(&mut story, Ids(3), 1, 0);
+    let judgement = assert_findings(&story.ended(), &[(LATE.0, LATE.1, LATE.2, 2)]);
+    assert_eq!(judgement.findings[0].consequences.get(&FindingCode::ExportOpenAtFreeze), Some(&1));
 }
 
 #[test]
@@ -325,7 +358,7 @@ fn whole_trace_that_is_missing_follows_from_a_flush_only_if_all_of_it_does() {
     let nothing_of_the_second = |alone: bool| {
         let mut story = Story::begun(2);
         delivered(&mut story, Ids(0));
-        story.tell_span(consumer(Ids(0), 1));
+        story.tell_fresh_span(consumer(Ids(0), 1));
         frozen(&mut story, Ids(0), 1, 0);
         delivered(&mut story, Ids(1));
         frozen(&mut story, Ids(1), 0, 0);
@@ -350,7 +383,7 @@ fn whole_trace_that_is_missing_follows_from_a_flush_only_if_all_of_it_does() {
 fn each_function_answers_for_its_own_flush() {
     let mut story = Story::begun(2);
     delivered(&mut story, ID);
-    story.tell_span(consumer(ID, 1));
+    story.tell_fresh_span(consumer(ID, 1));
     frozen(&mut story, ID, 1, 0);
     let (other, function) = (EnvironmentId::new("mailer-1"), "mailer".to_owned());
     story.tell(EventKind::EnvironmentStarted { environment: other.clone(), function, pid: 20 });
@@ -372,19 +405,19 @@ fn each_function_answers_for_its_own_flush() {
 fn cut(how: Cut, exports: u32, comes: Option<bool>) -> Story {
     let mut story = Story::begun(3);
     delivered(&mut story, Ids(0));
-    story.tell_span(consumer_in(&environment(), Ids(0), 1));
+    story.tell_fresh_span(consumer_in(&environment(), Ids(0), 1));
     frozen(&mut story, Ids(0), 0, 0);
     story.tell(EventKind::FaultInjected(Fault::ConnectionsCut { environment: environment(), cut: how }));
     delivered(&mut story, Ids(1));
     if comes == Some(true) {
-        story.tell_span(consumer(Ids(1), 1));
+        story.tell_fresh_span(consumer(Ids(1), 1));
     }
     frozen(&mut story, Ids(1), exports, 0);
     delivered(&mut story, Ids(2));
     if comes == Some(false) {
         story.tell_span(consumer(Ids(1), 1));
     }
-    story.tell_span(consumer(Ids(2), 1));
+    story.tell_fresh_span(consumer(Ids(2), 1));
     frozen(&mut story, Ids(2), exports, 0);
     story.ended()
 }
