@@ -4,8 +4,9 @@
 usage: expect.py SUMMARY pass
        expect.py SUMMARY fail CODE CAUSE
 
-A pass is every request of the schedule sent and accepted, and every trace complete. A fail is exactly
-one finding of severity failure, with this code and cause.
+A pass is every request of the schedule sent and accepted, and every trace complete, but for what kills
+that the scenario ordered took. A fail is exactly one finding of severity failure, with this code and
+cause.
 """
 
 import json
@@ -21,7 +22,9 @@ def main(path, verdict, *finding):
         f"the verdict is {verdict}": summary["verdict"] == verdict,
         "every request of the schedule was accepted": 0 < requests["scheduled"] == requests["accepted"],
         f"the failures are {list(finding)}": failures == ([tuple(finding)] if finding else []),
-        "every trace is complete": bool(finding) or traces["complete"] == traces["expected"] == requests["accepted"],
+        "every trace is complete": bool(finding)
+        or traces["complete"] + traces["excused"] == traces["expected"] == requests["accepted"],
+        "nothing is excused where nothing was killed": traces["excused"] == 0 or summary["lambda"]["killed"] > 0,
     }
     broken = [expectation for expectation, holds in expectations.items() if not holds]
     for expectation in broken:
