@@ -10,6 +10,7 @@ use verifier::Conclusion;
 use crate::init::InitError;
 use crate::input::InputError;
 use crate::journal::JournalError;
+use crate::target::freezer::FreezerUnavailable;
 
 /// Why a command came to no verdict.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,9 @@ pub enum Error {
     /// The run could not be set up.
     #[error("{0}")]
     Setup(String),
+    /// Environments cannot be frozen as they are to be.
+    #[error("{0}")]
+    Freezer(#[from] FreezerUnavailable),
     /// Something went wrong that never should.
     #[error("internal error: {0}\nThis is a bug of the harness.")]
     Internal(String),
@@ -56,7 +60,7 @@ impl Error {
         ExitCode::from(match self {
             Self::Internal(_) => 1,
             Self::Input(_) | Self::Usage(_) | Self::Journal(_) => 2,
-            Self::Init(_) | Self::Setup(_) => 3,
+            Self::Init(_) | Self::Setup(_) | Self::Freezer(_) => 3,
             Self::NothingDone => 4,
             Self::Interrupted => 130,
         })

@@ -81,6 +81,7 @@ pub struct Finished {
 pub async fn run(plan: &Plan, live: Live, interrupts: &Interrupts) -> Result<Finished, Error> {
     let environments: u32 = plan.manifest.functions.values().map(|function| function.max_concurrency).sum();
     ensure_descriptors(plan.scenario.load.users(), environments as usize)?;
+    plan.scenario.lambda.freezer.check()?;
     let folder = RunFolder::create(&plan.out, &plan.scenario.name)?;
     let secrets = Secrets::generate();
     // Not by its path: the file may be replaced by another build during a run.

@@ -10,6 +10,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use harness::target::freezer::Freezer;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -121,6 +122,22 @@ fn function_that_cannot_start_is_told_with_its_last_words() {
     let (stdout, stderr) = text(&output);
     assert_eq!(output.status.code(), Some(3), "{stdout}{stderr}");
     assert!(stderr.contains("exit code 5") && stderr.contains("no library"), "{stderr}");
+}
+
+/// Where a cgroup can be had, it is used; where not, that is told before anything is made or started.
+#[test]
+fn freezer_that_cannot_be_had_is_a_set_up_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = lambda(&folder, &["--freezer", "cgroup2"]);
+    let (stdout, stderr) = text(&output);
+    match Freezer::Cgroup2.check() {
+        Ok(()) => assert_eq!(output.status.code(), Some(0), "{stdout}{stderr}"),
+        Err(error) => {
+            assert_eq!(output.status.code(), Some(3), "{stdout}{stderr}");
+            assert!(stderr.contains(&error.to_string()), "{stderr}");
+            assert!(!folder.path().join("reports").exists());
+        }
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use harness::target::freezer::Freezer;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -372,6 +373,23 @@ fn two_runs_at_once_do_not_disturb_each_other() {
     let folders =
         fs::read_dir(out.path()).unwrap().filter(|entry| entry.as_ref().unwrap().file_name() != "latest").count();
     assert_eq!(folders, 2);
+}
+
+/// Where a cgroup can be had, there is nothing to tell.
+#[test]
+fn freezer_that_cannot_be_had_is_a_set_up_error() {
+    let Err(error) = Freezer::Cgroup2.check() else { return };
+    let out = tempfile::tempdir().unwrap();
+    let (scenario, reports) = (out.path().join("frozen.toml"), out.path().join("reports"));
+    let system = format!("system = {:?}", repository().join("system/system.toml"));
+    let text = fs::read_to_string(repository().join("scenarios/soak.toml")).unwrap();
+    let text = text.replace("[lambda]", "[lambda]\nfreezer = \"cgroup2\"");
+    let is_system = |line: &&str| line.starts_with("system ");
+    fs::write(&scenario, text.replace(text.lines().find(is_system).unwrap(), &system)).unwrap();
+    let output = harness(&["run"]).arg(&scenario).arg("--out").arg(&reports).output().unwrap();
+    assert_code(&output, 3);
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&error.to_string()), "{output:?}");
+    assert!(!reports.exists(), "nothing was made or started");
 }
 
 #[test]

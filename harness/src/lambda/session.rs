@@ -42,6 +42,7 @@ const VISIBILITY_TIMEOUTS: u32 = 6;
 /// If something cannot be had, or the function cannot be initialised.
 pub async fn run(options: &Lambda, live: &Live, interrupts: &Interrupts) -> Result<Session, Error> {
     let events = EventFiles::read(&options.event)?;
+    options.freezer.check()?;
     let folder = RunFolder::create(Path::new("reports"), "lambda")?;
     let spawner = Spawner::start(Some(Path::new("/proc/self/exe")));
     let spawner = spawner.map_err(|error| Error::setup("the thread for processes", error))?;
