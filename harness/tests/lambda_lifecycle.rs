@@ -109,6 +109,7 @@ async fn run_runtime(script: &str) {
         }
         "internal" => on_sigterm(false).await,
         "internal, deaf" => on_sigterm(true).await,
+        "hog" if is_first("hogged") => hog(TOO_MUCH_MB).await,
         "garbage" => {
             append("garbage", "\u{1}\u{2}\u{3}");
             std::io::stdout().write_all(&[0xff, 0xfe, 0, 10]).unwrap();
@@ -149,12 +150,23 @@ async fn handle(id: &str, what: &str) {
             append("statuses", &client::respond(id).await.to_string());
         }
         ("forget", _) if is_first("forgotten") => {}
+        ("hog", mb) => hog(mb.parse().unwrap()).await,
         ("then-hang", _) => {
             client::respond(id).await;
             std::future::pending().await
         }
         _ => drop(client::respond(id).await),
     }
+}
+
+/// Uses so much memory, every page of it.
+fn hold(mb: usize) {
+    std::mem::forget(std::hint::black_box(vec![1_u8; mb << 20]));
+}
+
+async fn hog(mb: usize) {
+    hold(mb);
+    std::future::pending().await
 }
 
 async fn run_extension(name: &str, script: &str) {
@@ -164,6 +176,9 @@ async fn run_extension(name: &str, script: &str) {
     if what == "print" {
         std::io::stdout().write_all(b"no endpoint\n").unwrap();
         std::process::exit(1);
+    }
+    if what == "heavy" {
+        hold(HEAVY_MB);
     }
     if what == "silent" {
         return std::future::pending().await;
@@ -235,6 +250,12 @@ impl Setup {
 
     fn init_timeout(mut self, timeout: Duration) -> Self {
         self.spec.init_timeout = timeout;
+        self
+    }
+
+    /// With so much memory for all of its processes.
+    fn memory(mut self, mb: usize) -> Self {
+        self.spec.memory_mb = u32::try_from(mb).unwrap();
         self
     }
 
@@ -620,6 +641,60 @@ async fn extension_that_fails_in_an_invocation_resets_the_environment() {
         until_gone(lambda.pid("runtime.pid")).await;
         until_gone(lambda.pid("flusher.pid")).await;
     }
+}
+
+// Memory.
+
+/// What a function has, and what is as good as all of it: no two processes can use so much.
+const MEMORY_MB: usize = 200;
+const HEAVY_MB: usize = 120;
+const TOO_MUCH_MB: usize = 2 * HEAVY_MB;
+
+fn assert_out_of_memory(lambda: &mut Lambda) {
+    assert_matches!(&lambda.resets()[..], [(ResetReason::OutOfMemory, end)] if end.signal == Some(9) && !end.ordered);
+}
+
+#[tokio::test]
+async fn function_that_uses_more_memory_than_it_has_is_killed_and_starts_anew() {
+    let mut lambda = Setup::new().memory(MEMORY_MB).start();
+    let environment = lambda.on_demand().await;
+    let id = environment.id().clone();
+    let (environment, outcome) = lambda.invoke(environment, &format!("hog {TOO_MUCH_MB}")).await;
+    assert_eq!(outcome, InvocationOutcome::EnvironmentDied);
+    assert_out_of_memory(&mut lambda);
+    let (environment, outcome) = lambda.invoke(environment.unwrap(), "answer").await;
+    assert_eq!((environment.unwrap().id(), outcome), (&id, SUCCESS));
+    assert_eq!(lambda.story()[..5], ["started", "initialized", "cold", "finished", "reset"]);
+    assert_eq!(lambda.story()[5..], ["started", "initialized", "cold", "finished", "frozen"]);
+}
+
+#[tokio::test]
+async fn init_that_uses_too_much_memory_is_run_again_inside_the_first_invocation() {
+    let mut lambda = Setup::new().at_start("hog").memory(MEMORY_MB).start();
+    let environment = lambda.on_demand().await;
+    assert_out_of_memory(&mut lambda);
+    let (environment, outcome) = lambda.invoke(environment, "answer").await;
+    assert_eq!((environment.is_some(), outcome), (true, SUCCESS));
+    let story = ["started", "reset", "started", "initialized", "cold", "finished", "frozen"];
+    assert_eq!(lambda.story(), story);
+}
+
+#[tokio::test]
+async fn memory_of_a_function_is_for_its_extensions_as_well() {
+    let heavy = format!("hog {HEAVY_MB}");
+    let mut alone = Setup::new().memory(MEMORY_MB).timeout(Duration::from_millis(500)).start();
+    let environment = alone.on_demand().await;
+    alone.invoke(environment, &heavy).await;
+    assert_eq!(alone.reset_reasons(), [ResetReason::TimedOut], "there is enough for one");
+
+    let mut lambda = Setup::new().memory(MEMORY_MB).with_extension("heavy", "heavy INVOKE SHUTDOWN").start();
+    let environment = lambda.on_demand().await;
+    let (environment, outcome) = lambda.invoke(environment, &heavy).await;
+    assert_eq!(outcome, InvocationOutcome::EnvironmentDied);
+    assert_out_of_memory(&mut lambda);
+    let (_, outcome) = lambda.invoke(environment.unwrap(), "answer").await;
+    assert_eq!(outcome, SUCCESS);
+    assert_eq!(lambda.told("heavy"), ["INVOKE", "SHUTDOWN FAILURE", "INVOKE"]);
 }
 
 // Shutdowns.

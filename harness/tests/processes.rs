@@ -313,6 +313,18 @@ async fn process_that_is_not_to_be_stopped_goes_on() {
     until("it goes on", || used(leader) > before).await;
 }
 
+#[tokio::test]
+async fn what_is_killed_for_its_failure_has_not_ended_by_order_whatever_it_is_told_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let spawner = spawner();
+    for _ in 0..20 {
+        let process = spawn(&spawner, "exec sleep 1000", &folder).await;
+        process.kill_for_failure();
+        process.terminate();
+        assert!(!process.ended().await.ordered);
+    }
+}
+
 /// However it ends, frozen or not: when its end is told, there is nothing left, not even a zombie.
 #[tokio::test]
 async fn nothing_is_left_of_a_process_whose_end_is_told() {

@@ -4,8 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -92,8 +91,8 @@ impl Drop for Unreaped {
 /// What a process has in common with who watches it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watched {
-    /// Whether its end is ordered.
-    ordered: Arc<AtomicBool>,
+    /// Whether its end is ordered, once that is known: what is said first counts.
+    ordered: Arc<OnceLock<bool>>,
     /// What was found outside its group when it had ended.
     escaped: Arc<Mutex<Vec<Escaped>>>,
     /// What it prints.
@@ -101,9 +100,10 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// From now on its end is ordered.
-    pub(super) fn order(&self) {
-        self.ordered.store(true, Ordering::Release);
+    /// From now on its end is ordered, or not.
+    pub(super) fn order(&self, ordered: bool) {
+        // It may have been said before.
+        let _ = self.ordered.set(ordered);
     }
 
     /// What was found outside its group when it had ended, once.
@@ -144,7 +144,7 @@ impl Watcher {
     }
 
     fn end(&self, status: Option<ExitStatus>) -> ProcessEnd {
-        let ordered = self.watched.ordered.load(Ordering::Acquire);
+        let ordered = self.watched.ordered.get().is_some_and(|ordered| *ordered);
         ProcessEnd {
             code: status.and_then(|status| status.code()),
             signal: status.and_then(|status| status.signal()),

@@ -137,15 +137,17 @@ impl Process {
         self.signal(Signal::SIGKILL);
     }
 
-    /// Kills its group for a failure of its own: its end counts as not ordered.
+    /// Kills its group for a failure of its own: its end counts as not ordered, whatever comes before it
+    /// has ended.
     pub fn kill_for_failure(&self) {
+        self.watched.order(false);
         self.signal(Signal::SIGKILL);
     }
 
     /// From now on its end is ordered, unless it has come already.
     fn order(&self) {
         if !self.has_exited() {
-            self.watched.order();
+            self.watched.order(true);
         }
     }
 

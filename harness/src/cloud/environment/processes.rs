@@ -13,6 +13,7 @@ use verifier::event::ProcessEnd;
 use crate::cloud::runtime_api::{Call, FunctionError, RuntimeApi};
 use crate::target::Process;
 use crate::target::freezer::{Escaped, NotStopped};
+use crate::target::memory;
 
 /// What an environment consists of while it runs. Dropping it kills all processes.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub(super) struct Limits {
     pub(super) deadline: Deadline,
     /// When they are to be killed by order, if they are.
     pub(super) kill: Option<Deadline>,
-    /// How much memory they may use, in bytes.
+    /// How much memory they may use together, in bytes.
     pub(super) memory: u64,
 }
 
@@ -60,7 +61,7 @@ pub(super) enum Stop {
         /// How it ended, or what it said.
         why: String,
     },
-    /// The runtime used so many bytes, more than the function has.
+    /// All of them together used so many bytes, more than the function has.
     OutOfMemory(u64),
     /// They are to be killed now.
     Ordered,
@@ -197,7 +198,7 @@ async fn stopped(runtime: Option<&Process>, extensions: &[ExtensionProcess], lim
         (extension, end) = extension_ended(extensions) => {
             Stop::ExtensionFailed { extension, why: format!("ended with {end}") }
         }
-        used = memory_exceeded(runtime, limits.memory) => Stop::OutOfMemory(used),
+        used = memory_exceeded(runtime, extensions, limits.memory) => Stop::OutOfMemory(used),
         () = due(limits.kill) => ordered(runtime).await,
         () = sleep_until(limits.deadline) => Stop::TimedOut,
     }
@@ -218,11 +219,10 @@ async fn extension_ended(extensions: &[ExtensionProcess]) -> (String, ProcessEnd
     (extensions[index].name.clone(), end)
 }
 
-async fn memory_exceeded(runtime: Option<&Process>, bytes: u64) -> u64 {
-    match runtime {
-        Some(runtime) => runtime.exceeds(bytes).await,
-        None => pending().await,
-    }
+/// The memory of a function is for its extensions as well.
+async fn memory_exceeded(runtime: Option<&Process>, extensions: &[ExtensionProcess], bytes: u64) -> u64 {
+    let extensions = extensions.iter().map(|extension| &*extension.process);
+    memory::exceeded(extensions.chain(runtime), bytes).await
 }
 
 async fn due(at: Option<Deadline>) {
