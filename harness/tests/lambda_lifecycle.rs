@@ -17,6 +17,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,12 +152,38 @@ async fn handle(id: &str, what: &str) {
         }
         ("forget", _) if is_first("forgotten") => {}
         ("hog", mb) => hog(mb.parse().unwrap()).await,
+        ("escape", what) => {
+            escape().await;
+            match what {
+                "exit" => std::process::exit(1),
+                _ => drop(client::respond(id).await),
+            }
+        }
         ("then-hang", _) => {
             client::respond(id).await;
             std::future::pending().await
         }
         _ => drop(client::respond(id).await),
     }
+}
+
+/// Starts a child in a session of its own and a daemon that was forked twice, and waits until both are
+/// what they will be.
+async fn escape() {
+    let script = "setsid sh -c 'echo $$ > \"$FOLDER/session\"; exec sleep 1000' & \
+                  (setsid sh -c 'echo $$ > \"$FOLDER/daemon\"; exec sleep 1000' &) ; wait";
+    std::thread::spawn(move || Command::new("/bin/sh").args(["-c", script]).status());
+    for name in ESCAPED {
+        until(&format!("the {name} is there"), || is_asleep(&file(name))).await;
+    }
+}
+
+/// The files with the numbers of the processes that escape.
+const ESCAPED: [&str; 2] = ["session", "daemon"];
+
+fn is_asleep(file: &Path) -> bool {
+    let pid = fs::read_to_string(file).unwrap_or_default();
+    fs::read_to_string(format!("/proc/{}/comm", pid.trim())).is_ok_and(|name| name == "sleep\n")
 }
 
 /// Uses so much memory, every page of it.
@@ -340,6 +367,14 @@ impl Lambda {
         })
     }
 
+    /// The processes that have left their groups, by their numbers and names.
+    fn escaped(&mut self) -> Vec<(u32, String)> {
+        self.find(|event| match event {
+            EventKind::ProcessEscaped { pid, name, .. } => Some((*pid, name.clone())),
+            _ => None,
+        })
+    }
+
     fn ends(&mut self) -> Vec<ProcessEnd> {
         self.find(|event| match event {
             EventKind::EnvironmentEnded { end, .. } => Some(end.clone()),
@@ -387,6 +422,7 @@ fn word(event: &EventKind) -> &'static str {
         EventKind::InvocationStarted { cold: false, .. } => "warm",
         EventKind::InvocationFinished { .. } => "finished",
         EventKind::CallRefused { .. } => "refused",
+        EventKind::ProcessEscaped { .. } => "escaped",
         EventKind::FaultInjected(Fault::EnvironmentKilled { .. }) => "killed",
         EventKind::FaultInjected(Fault::ConnectionsCut { .. }) => "cut",
         _ => "?",
@@ -525,6 +561,44 @@ async fn connections_are_cut_once_while_the_environment_is_frozen_after_its_invo
     let story = lambda.story().join(" ");
     assert!(story.contains("warm finished frozen cut thawed warm finished frozen"), "{story}");
     assert_eq!(story.matches("cut").count(), 1);
+}
+
+// Escapes.
+
+/// Both are named once, and gone.
+async fn assert_caught(lambda: &mut Lambda) {
+    let pids = ESCAPED.map(|name| lambda.pid(name));
+    let mut escaped = lambda.escaped();
+    escaped.sort_by_key(|(pid, _)| pids.iter().position(|known| known == pid));
+    assert_eq!(escaped, pids.map(|pid| (pid, "sleep".to_owned())));
+    for pid in pids {
+        until_gone(pid).await;
+    }
+}
+
+#[tokio::test]
+async fn processes_that_have_left_their_group_are_named_and_killed_at_the_freeze() {
+    let mut lambda = Setup::new().start();
+    let environment = lambda.on_demand().await;
+    let (environment, outcome) = lambda.invoke(environment, "escape").await;
+    assert_eq!(outcome, SUCCESS);
+    assert_eq!(lambda.story()[2..], ["cold", "finished", "escaped", "escaped", "frozen"]);
+    assert_caught(&mut lambda).await;
+    let (environment, outcome) = lambda.invoke(environment.unwrap(), "answer").await;
+    assert_eq!((environment.is_some(), outcome), (true, SUCCESS));
+    assert_eq!(lambda.story()[7..], ["thawed", "warm", "finished", "frozen"], "the environment goes on");
+}
+
+#[tokio::test]
+async fn processes_that_have_left_their_group_are_found_at_the_latest_when_the_runtime_ends() {
+    let mut lambda = Setup::new().start();
+    let environment = lambda.on_demand().await;
+    let (environment, outcome) = lambda.invoke(environment, "escape exit").await;
+    assert_eq!(outcome, InvocationOutcome::EnvironmentDied);
+    assert_eq!(lambda.story()[2..], ["cold", "finished", "escaped", "escaped", "reset"]);
+    assert_caught(&mut lambda).await;
+    let (_, outcome) = lambda.invoke(environment.unwrap(), "answer").await;
+    assert_eq!(outcome, SUCCESS);
 }
 
 // Invocations that go wrong.
