@@ -321,7 +321,7 @@ impl Lambda {
     }
 
     async fn invoke(&self, environment: Environment, what: &str) -> (Option<Environment>, InvocationOutcome) {
-        let Invoked { outcome, environment } = environment.invoke(&invocation(what)).await;
+        let Invoked { outcome, environment, .. } = environment.invoke(&invocation(what)).await;
         (environment, outcome)
     }
 
@@ -480,8 +480,9 @@ async fn init_that_fails_is_run_again_inside_the_first_invocation() {
     for (script, code) in [("exit", 7), ("report", 1)] {
         let mut lambda = Setup::new().at_start(script).start();
         let environment = lambda.on_demand().await;
-        let (environment, outcome) = lambda.invoke(environment, "answer").await;
-        assert_eq!(outcome, InvocationOutcome::EnvironmentDied, "{script}");
+        assert!(environment.is_reset(), "{script}");
+        let Invoked { outcome, init_failed, environment } = environment.invoke(&invocation("answer")).await;
+        assert_eq!((outcome, init_failed), (InvocationOutcome::EnvironmentDied, true), "{script}");
         assert_eq!(lambda.reset_reasons(), [ResetReason::InitFailed; 2], "{script}");
         let ends = lambda.resets();
         assert!(ends.iter().all(|(_, end)| !end.ordered && end.code.is_none_or(|found| found == code)), "{ends:?}");

@@ -98,6 +98,11 @@ impl InitCause {
         }
     }
 
+    /// Whether the scenario wanted it so, and nothing is wrong.
+    pub fn is_ordered(&self) -> bool {
+        matches!(self, Self::Killed)
+    }
+
     fn new(stop: Stop, limit: Duration) -> Self {
         match stop {
             Stop::TimedOut => Self::TimedOut(limit),

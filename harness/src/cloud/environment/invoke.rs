@@ -33,11 +33,13 @@ pub struct Invocation {
 
 /// What became of an invocation.
 #[derive(Debug)]
-pub struct Invoked {
+pub struct Invoked<E = Environment> {
     /// How it ended.
     pub outcome: InvocationOutcome,
+    /// Whether it began with an Init phase that failed: nothing was delivered then.
+    pub init_failed: bool,
     /// The environment, frozen or reset, unless the invocation was its end.
-    pub environment: Option<Environment>,
+    pub environment: Option<E>,
 }
 
 impl Environment {
@@ -132,14 +134,14 @@ impl Environment {
                 None
             }
         };
-        Invoked { outcome, environment }
+        Invoked { outcome, init_failed: false, environment }
     }
 
     /// The invocation has failed together with its environment, which is reset.
     async fn fail(mut self, id: InvocationId, stop: Stop) -> Invoked {
         let Some(failure) = failure(&stop) else {
             self.kill_by_order(Some(id)).await;
-            return Invoked { outcome: InvocationOutcome::EnvironmentDied, environment: None };
+            return Invoked { outcome: InvocationOutcome::EnvironmentDied, init_failed: false, environment: None };
         };
         tracing::debug!(environment = %self.id, ?stop, "an invocation failed with its environment");
         let outcome = outcome(failure.reason);
@@ -147,7 +149,7 @@ impl Environment {
             self.record_finished(id, outcome.clone());
         }
         self.reset(failure).await;
-        Invoked { outcome, environment: Some(self) }
+        Invoked { outcome, init_failed: false, environment: Some(self) }
     }
 
     /// Init has failed inside the invocation: nothing was delivered.
@@ -156,14 +158,14 @@ impl Environment {
         if let Some(failure) = cause.failure() {
             let outcome = outcome(failure.reason);
             self.reset(failure).await;
-            return Invoked { outcome, environment: Some(self) };
+            return Invoked { outcome, init_failed: true, environment: Some(self) };
         }
         if cause.is_of_the_harness() {
             let what = format!("environment {} that could not be started again: {cause}", self.id);
             self.record(EventKind::EvidenceLost { what, count: 1 });
         }
         self.give_up(cause).await;
-        Invoked { outcome: InvocationOutcome::EnvironmentDied, environment: None }
+        Invoked { outcome: InvocationOutcome::EnvironmentDied, init_failed: true, environment: None }
     }
 }
 

@@ -96,6 +96,11 @@ impl Environment {
         self.processes.as_ref().is_none_or(Processes::are_alive)
     }
 
+    /// Whether it has no processes, so that its next invocation begins with an Init phase.
+    pub fn is_reset(&self) -> bool {
+        self.processes.is_none()
+    }
+
     /// Whether it has done as many invocations as it was meant for.
     pub fn is_worn_out(&self) -> bool {
         self.lifetime.is_some_and(|lifetime| self.invocations >= lifetime.get())

@@ -14,7 +14,7 @@ use super::pool::{Pooled, Purpose, Seat};
 use super::runner::{Runner, RunningEnvironment as _};
 use super::source::MessageSource;
 use crate::cloud::batch::Batch;
-use crate::cloud::environment::{AfterInit, InitFailure, Invocation};
+use crate::cloud::environment::{AfterInit, InitFailure, Invocation, Invoked};
 use crate::cloud::failures::Work;
 
 /// How long to wait after a first failure of the function to start, of the queue to answer, or of an
@@ -82,14 +82,21 @@ impl<S: MessageSource, R: Runner> Mapping<S, R> {
 
     async fn start(&self, then: AfterInit) -> Result<R::Environment, InitFailure> {
         let environment = self.runner.start(then).await?;
-        self.failed_starts.store(0, Ordering::Relaxed);
         self.failures.over(Work::Start);
+        // Whether one that was reset can be initialised is seen in its first invocation.
+        if !environment.is_reset() {
+            self.start_succeeded();
+        }
         Ok(environment)
     }
 
+    fn start_succeeded(&self) {
+        self.failed_starts.store(0, Ordering::Relaxed);
+    }
+
     async fn invoke(&self, Pooled { environment, purpose }: Pooled<R::Environment>, batch: Batch) {
-        let batch = Arc::new(batch);
-        let (outcome, environment) = environment.invoke(&self.invocation(&batch)).await;
+        let (batch, starts) = (Arc::new(batch), environment.is_reset());
+        let Invoked { outcome, init_failed, environment } = environment.invoke(&self.invocation(&batch)).await;
         match &outcome {
             InvocationOutcome::Succeeded { failed } => self.delete(&batch.receipt_handles_without(failed)).await,
             // Nothing is deleted, so the messages come back.
@@ -100,6 +107,11 @@ impl<S: MessageSource, R: Runner> Mapping<S, R> {
         match environment {
             Some(environment) => self.put_back(Pooled { environment, purpose }).await,
             None => self.pool.lose(purpose),
+        }
+        match init_failed {
+            true => self.pause_after_failed_start().await,
+            false if starts => self.start_succeeded(),
+            false => {}
         }
     }
 
@@ -153,8 +165,11 @@ impl<S: MessageSource, R: Runner> Mapping<S, R> {
         }
     }
 
-    /// A function that cannot start must not be started over and over at full speed.
+    /// An environment could not be started, unless its end was wanted.
     async fn back_off(&self, failure: &InitFailure) {
+        if failure.cause.is_ordered() {
+            return;
+        }
         if failure.cause.is_of_the_harness() {
             let function = &self.runner.spec().name;
             let what = format!("an environment of function {function} that could not be started: {}", failure.cause);
@@ -162,6 +177,11 @@ impl<S: MessageSource, R: Runner> Mapping<S, R> {
         } else {
             tracing::warn!(%failure, "an environment could not be started");
         }
+        self.pause_after_failed_start().await;
+    }
+
+    /// A function that cannot start must not be started over and over at full speed.
+    async fn pause_after_failed_start(&self) {
         let failures = self.failed_starts.fetch_add(1, Ordering::Relaxed) + 1;
         self.pause(failures).await;
     }

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use verifier::event::InvocationOutcome;
-
-use crate::cloud::environment::{AfterInit, Environment, InitFailure, Invocation};
+use crate::cloud::environment::{AfterInit, Environment, InitFailure, Invocation, Invoked};
 use crate::cloud::function::{Function, FunctionSpec};
 use crate::journal::Recorder;
 
@@ -29,11 +27,14 @@ pub trait RunningEnvironment: fmt::Debug + Send + Sized + 'static {
     /// Whether it can be used.
     fn is_alive(&self) -> bool;
 
+    /// Whether its next invocation begins with an Init phase, because it was reset.
+    fn is_reset(&self) -> bool;
+
     /// Whether it has done as many invocations as it was meant for.
     fn is_worn_out(&self) -> bool;
 
     /// Invokes the function. The environment is handed out again, unless the invocation was its end.
-    fn invoke(self, invocation: &Invocation) -> impl Future<Output = (InvocationOutcome, Option<Self>)> + Send;
+    fn invoke(self, invocation: &Invocation) -> impl Future<Output = Invoked<Self>> + Send;
 
     /// Ends it.
     fn end(self) -> impl Future<Output = ()> + Send;
@@ -63,13 +64,16 @@ impl RunningEnvironment for Environment {
         Self::is_alive(self)
     }
 
+    fn is_reset(&self) -> bool {
+        Self::is_reset(self)
+    }
+
     fn is_worn_out(&self) -> bool {
         Self::is_worn_out(self)
     }
 
-    async fn invoke(self, invocation: &Invocation) -> (InvocationOutcome, Option<Self>) {
-        let invoked = Self::invoke(self, invocation).await;
-        (invoked.outcome, invoked.environment)
+    async fn invoke(self, invocation: &Invocation) -> Invoked {
+        Self::invoke(self, invocation).await
     }
 
     async fn end(self) {

@@ -1,6 +1,6 @@
 //! What comes back when something fails.
 
-use super::world::{Answer, Setup, VISIBILITY, seconds};
+use super::world::{Answer, Setup, VISIBILITY, World, seconds};
 use crate::cloud::event_source::Behaviour;
 
 fn setup() -> Setup {
@@ -85,6 +85,54 @@ async fn function_that_cannot_start_keeps_its_messages() {
     assert_eq!(world.calls(), [(60, 1)]);
     assert_eq!(world.receive_counts(), [3]);
     assert!(world.depth().await.is_empty());
+}
+
+/// A mapping that finds so many messages.
+async fn with_backlog(setup: Setup, messages: usize) -> World {
+    let mut world = setup.build().await;
+    world.send_many(messages).await;
+    world.mapping.start();
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn init_that_fails_in_invocations_is_tried_again_after_longer_and_longer() {
+    let world = with_backlog(setup().playing(|_| (seconds(0), Answer::FailInit)), 20).await;
+    world.until(seconds(2)).await;
+    assert_eq!(world.call_times_ms(), [0, 50, 150, 350, 750, 1550]);
+    assert_eq!(world.seen().started.len(), 1, "the environment is kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn environment_that_is_reset_when_it_is_handed_out_is_no_successful_start() {
+    let mut setup = setup().playing(|call| match call.environment {
+        4 => (seconds(0), Answer::success()),
+        _ => (seconds(0), Answer::FailInit),
+    });
+    setup.starts_reset = true;
+    setup.lifetime = Some(1);
+    let world = with_backlog(setup, 20).await;
+    world.until(seconds(1)).await;
+    assert_eq!(world.call_times_ms(), [0, 50, 150, 350, 350, 400, 500, 700], "it begins anew after the success");
+}
+
+#[tokio::test(start_paused = true)]
+async fn invocation_that_fails_with_its_environment_is_no_failure_to_start() {
+    let world = with_backlog(setup().playing(|_| (seconds(0), Answer::Die)), 20).await;
+    world.until(seconds(1)).await;
+    assert_eq!(world.call_times_ms(), [0; 20]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn kill_by_order_in_init_is_no_failure_to_start() {
+    let mut setup = setup();
+    setup.killed_starts = 20;
+    setup.broken_starts = 1;
+    let mut world = with_backlog(setup, 22).await;
+    world.until(seconds(1)).await;
+    assert_eq!(world.seen().started.len(), 22);
+    assert_eq!(world.call_times_ms(), [50], "nothing but the one failure has made it wait");
+    assert_eq!(world.recorded(), []);
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use verifier::event::{Delivery, InvocationOutcome};
 use verifier::{EnvironmentId, Event, EventKind};
 
-use crate::cloud::environment::{AfterInit, InitCause, InitFailure, Invocation};
+use crate::cloud::environment::{AfterInit, InitCause, InitFailure, Invocation, Invoked};
 use crate::cloud::event_source::{
     Activity, Behaviour, EventSource, EventSourceSpec, MessageSource, Runner, RunningEnvironment,
 };
@@ -37,6 +37,8 @@ pub(super) enum Answer {
     Respond(String),
     Fail,
     Die,
+    /// The environment has to be initialised first, and cannot be.
+    FailInit,
 }
 
 impl Answer {
@@ -89,8 +91,12 @@ struct Shared {
     seen: Mutex<Seen>,
     /// Environments whose process has died while they were idle.
     dead: Mutex<Vec<u32>>,
-    /// How many starts are still to fail.
+    /// How many starts are still to be killed by order.
+    killed_starts: AtomicU32,
+    /// How many starts are still to fail after that.
     broken_starts: AtomicU32,
+    /// Whether Init fails at first, so that environments are reset when they are handed out.
+    starts_reset: bool,
 }
 
 /// What was asked of the function.
@@ -114,6 +120,17 @@ impl Player {
 
     fn elapsed(&self) -> Duration {
         self.0.began.elapsed()
+    }
+
+    /// What the next start fails with, if it does.
+    fn take_failure(&self) -> Option<InitCause> {
+        let take = |count: &AtomicU32| {
+            count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        };
+        if take(&self.0.killed_starts) {
+            return Some(InitCause::Killed);
+        }
+        take(&self.0.broken_starts).then_some(InitCause::TimedOut(self.0.init))
     }
 
     pub(super) fn kill(&self, environment: u32) {
@@ -142,12 +159,11 @@ impl Runner for Player {
         let number = self.0.number.fetch_add(1, Ordering::Relaxed) + 1;
         self.see(|seen| seen.started.push(then));
         tokio::time::sleep(self.0.init).await;
-        let fewer = |left: u32| left.checked_sub(1);
-        if self.0.broken_starts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).is_ok() {
+        if let Some(cause) = self.take_failure() {
             let environment = EnvironmentId::new(number.to_string());
-            return Err(InitFailure { environment, cause: InitCause::TimedOut(self.0.init), output: Vec::new() });
+            return Err(InitFailure { environment, cause, output: Vec::new() });
         }
-        Ok(Played { number, invocations: 0, player: self.clone() })
+        Ok(Played { number, invocations: 0, is_reset: self.0.starts_reset, player: self.clone() })
     }
 }
 
@@ -156,6 +172,7 @@ impl Runner for Player {
 pub(super) struct Played {
     number: u32,
     invocations: u32,
+    is_reset: bool,
     player: Player,
 }
 
@@ -164,11 +181,15 @@ impl RunningEnvironment for Played {
         !self.player.0.dead.lock().unwrap().contains(&self.number)
     }
 
+    fn is_reset(&self) -> bool {
+        self.is_reset
+    }
+
     fn is_worn_out(&self) -> bool {
         self.player.0.lifetime.is_some_and(|lifetime| self.invocations >= lifetime)
     }
 
-    async fn invoke(mut self, invocation: &Invocation) -> (InvocationOutcome, Option<Self>) {
+    async fn invoke(mut self, invocation: &Invocation) -> Invoked<Self> {
         self.invocations += 1;
         let call = Call {
             at: self.player.elapsed(),
@@ -184,17 +205,20 @@ impl RunningEnvironment for Played {
         });
         tokio::time::sleep(time).await;
         self.player.see(|seen| seen.running -= 1);
-        match answer {
+        let init_failed = answer == Answer::FailInit;
+        self.is_reset = init_failed;
+        let is_over = answer == Answer::Die;
+        let outcome = match answer {
             Answer::Respond(response) => {
-                let failed = (invocation.failures)(response.as_bytes());
-                (InvocationOutcome::Succeeded { failed }, Some(self))
+                InvocationOutcome::Succeeded { failed: (invocation.failures)(response.as_bytes()) }
             }
             Answer::Fail => {
                 let (error_type, error_message) = ("Runtime.Unknown".to_owned(), "no database".to_owned());
-                (InvocationOutcome::Failed { error_type, error_message }, Some(self))
+                InvocationOutcome::Failed { error_type, error_message }
             }
-            Answer::Die => (InvocationOutcome::EnvironmentDied, None),
-        }
+            Answer::Die | Answer::FailInit => InvocationOutcome::EnvironmentDied,
+        };
+        Invoked { outcome, init_failed, environment: (!is_over).then_some(self) }
     }
 
     async fn end(self) {
@@ -240,7 +264,9 @@ pub(super) struct Setup {
     pub(super) init: Duration,
     pub(super) ending: Duration,
     pub(super) lifetime: Option<u32>,
+    pub(super) killed_starts: u32,
     pub(super) broken_starts: u32,
+    pub(super) starts_reset: bool,
     pub(super) provisioned: u32,
     play: Box<Play>,
 }
@@ -263,7 +289,9 @@ impl Setup {
             init: Duration::ZERO,
             ending: Duration::ZERO,
             lifetime: None,
+            killed_starts: 0,
             broken_starts: 0,
+            starts_reset: false,
             provisioned: 0,
             play: Box::new(|_| (Duration::ZERO, Answer::success())),
         }
@@ -316,7 +344,9 @@ impl Setup {
             number: AtomicU32::new(0),
             seen: Mutex::default(),
             dead: Mutex::default(),
+            killed_starts: AtomicU32::new(self.killed_starts),
             broken_starts: AtomicU32::new(self.broken_starts),
+            starts_reset: self.starts_reset,
         }));
         let source =
             Arc::new(Source { queues: queues.clone(), broken: AtomicBool::new(false), receives: AtomicUsize::new(0) });
@@ -391,6 +421,11 @@ impl World {
     /// When invocations began, in whole seconds, and with how many records.
     pub(super) fn calls(&self) -> Vec<(u64, usize)> {
         self.seen().calls.iter().map(|call| (call.at.as_secs(), call.deliveries.len())).collect()
+    }
+
+    /// When invocations began, in milliseconds.
+    pub(super) fn call_times_ms(&self) -> Vec<u128> {
+        self.seen().calls.iter().map(|call| call.at.as_millis()).collect()
     }
 
     /// The receive counts of all deliveries.
