@@ -39,6 +39,11 @@ impl RequestRecord {
         }
     }
 
+    /// Whether every row of it is terminal, and no further one can be expected.
+    pub(crate) fn is_over_for_good(&self) -> bool {
+        self.is_over() && !self.messages.iter().any(MessageRecord::is_in_hand)
+    }
+
     /// Whether every row of it is terminal.
     pub(crate) fn is_over(&self) -> bool {
         self.outcome.is_some() && self.messages.iter().all(MessageRecord::is_over)
@@ -60,6 +65,8 @@ pub(crate) struct MessageRecord {
     /// Whether it may have been received for a function that could not take it, through no fault of its
     /// own: no concurrency was left, or its environment was killed on order.
     pub(crate) turned_away: bool,
+    /// How often somebody has received it from its queue.
+    receipts: usize,
     pub(crate) deliveries: Vec<DeliveryRecord>,
     /// How it left the queue.
     pub(crate) end: Option<MessageEnd>,
@@ -69,6 +76,13 @@ impl MessageRecord {
     /// Its trace context, if it carries a valid one.
     pub(crate) fn traceparent(&self) -> Option<TraceParent> {
         self.carrier.traceparent.as_deref()?.parse().ok()
+    }
+
+    /// Whether a function may still be given what somebody has received: a copy that waits for longer than its
+    /// visibility time-out is overtaken by the next. What a service received and deleted was for no function.
+    fn is_in_hand(&self) -> bool {
+        let is_for_a_function = !self.deliveries.is_empty() || self.end != Some(MessageEnd::Deleted);
+        is_for_a_function && self.receipts > self.deliveries.len()
     }
 
     fn is_over(&self) -> bool {
@@ -177,6 +191,10 @@ impl Ledger {
             EventKind::RequestFinished { request, outcome, .. } => self.finish_request(*request, at, outcome),
             EventKind::MessageSent { message, request, carrier, .. } => self.send(message, *request, carrier, at),
             EventKind::SendRefused { request, .. } => self.refuse_send(*request, at),
+            // Once it has left its queue, it is received from its dead-letter queue.
+            EventKind::MessageReceived { message, .. } => {
+                self.change_message(message, at, |record| record.receipts += usize::from(record.end.is_none()))
+            }
             EventKind::MessageDeleted { message } => self.end_message(message, MessageEnd::Deleted, at),
             EventKind::MessageDeadLettered { message, .. } => self.end_message(message, MessageEnd::DeadLettered, at),
             EventKind::FaultInjected(Fault::ContextStripped { message }) => {
@@ -248,6 +266,7 @@ impl Ledger {
             stripped: false,
             corrupted: false,
             turned_away: false,
+            receipts: 0,
             deliveries: Vec::new(),
             end: None,
         };

@@ -416,8 +416,9 @@ impl Verifier {
 
     fn settle_if_complete(&mut self, request: RequestId) {
         let Some(case) = self.case(request) else { return };
-        // Where the answer promises nothing, what is open stays open until the deadline.
-        if case.record.accepted() && case.record.is_over() && Matching::new(&case).is_complete() {
+        // Where the answer promises nothing, what is open stays open until the deadline. So does what somebody
+        // still holds in hand: it may be handed over, or never.
+        if case.record.accepted() && case.record.is_over_for_good() && Matching::new(&case).is_complete() {
             self.settle(request);
         }
     }

@@ -513,3 +513,67 @@ fn dead_letter_that_nobody_was_given_needs_a_reason() {
     story.events.insert(1, verifier::Event { at, kind: throttled });
     assert_findings(&story, &never);
 }
+
+/// A message that is received again while it waits for its environment: the second copy is handled and
+/// deleted first, and then the first one's environment is ready.
+fn overtaken(is_flushed: bool) -> Story {
+    let mut story = Story::begun(1);
+    story.start_request(ID);
+    story.send(ID, Some(ID.traceparent()));
+    story.answer(ID, 202);
+    story.receive(ID, 1);
+    story.give_back(ID);
+    story.receive(ID, 2);
+    story.start_environment(&other());
+    handled_again(&mut story, &other());
+    story.wait(Duration::from_secs(5));
+    story.thaw(&environment());
+    story.deliver(ID, 1);
+    if is_flushed {
+        story.tell_fresh_span(consumer_in(&environment(), ID, 1));
+    }
+    story.succeed(ID, 1);
+    story.freeze(&environment(), 0, 0);
+    story.ended()
+}
+
+#[test]
+fn copy_of_a_deleted_message_that_is_still_in_hand_is_a_delivery_like_any_other() {
+    let judgement = assert_findings(&overtaken(true), &[]);
+    assert_eq!((judgement.conclusion, judgement.tally.spans.matched), (Conclusion::Passed, 4));
+    assert_books_balance(&judgement);
+    assert_findings(&overtaken(false), &[(FindingCode::SpanMissing, Cause::NotFlushed, "consumer", 1)]);
+}
+
+#[test]
+fn copy_that_is_never_handed_over_is_not_waited_for() {
+    let mut story = Story::begun(1);
+    story.start_request(ID);
+    story.send(ID, Some(ID.traceparent()));
+    story.answer(ID, 202);
+    story.receive(ID, 1);
+    story.give_back(ID);
+    story.receive(ID, 2);
+    story.start_environment(&other());
+    handled_again(&mut story, &other());
+    assert_eq!(story.verifier().open_requests(), 1, "the first copy may still be in somebody's hands");
+    assert_eq!(story.verifier().pending(), []);
+    story.wait(Duration::from_secs(25));
+    assert_eq!(story.verifier().open_requests(), 0);
+    assert_eq!(assert_findings(&story.ended(), &[]).conclusion, Conclusion::Passed);
+}
+
+#[test]
+fn message_that_a_service_receives_and_deletes_is_settled_at_once() {
+    let mut contract = contract();
+    contract.spans.remove("consumer");
+    let mut story = Story::begun(1).under(contract);
+    story.start_request(ID);
+    story.send(ID, Some(ID.traceparent()));
+    story.answer(ID, 202);
+    story.receive(ID, 1);
+    story.delete(ID);
+    story.tell_span(server(ID));
+    story.tell_span(producer(ID));
+    assert_eq!(story.verifier().open_requests(), 0);
+}

@@ -259,6 +259,11 @@ impl Story {
         self.tell(EventKind::EnvironmentReset { environment, reason, end: end(ordered) });
     }
 
+    /// A message is received, whoever gets it in the end.
+    pub(crate) fn receive(&mut self, ids: Ids, receive_count: u32) {
+        self.tell(EventKind::MessageReceived { message: ids.message(), receive_count });
+    }
+
     pub(crate) fn give_back(&mut self, ids: Ids) {
         self.tell(EventKind::MessageReturned { message: ids.message() });
     }
