@@ -74,7 +74,7 @@ fn sentence(conclusion: Conclusion, TraceTally { expected, complete, excused }: 
             format!("{lost} of {count} traces are not as the contract wants them")
         }
         Conclusion::NothingVerified if expected > 0 => {
-            "all that was to come is excused: nothing was verified".to_owned()
+            "all spans of a kind are excused: nothing was verified of them".to_owned()
         }
         Conclusion::NothingVerified => "no request was accepted, so nothing was verified".to_owned(),
         Conclusion::Inconclusive => "the evidence does not suffice".to_owned(),

@@ -241,6 +241,11 @@ impl Tally {
         self.per.entry(per.as_str().to_owned()).or_default()
     }
 
+    /// Whether the spans for some kind of ledger row are all excused: then nothing is known about them.
+    pub(crate) fn is_all_excused(&self) -> bool {
+        self.per.values().any(|per| per.matched == 0 && per.excused > 0)
+    }
+
     /// The 95 % upper bound of the rate at which traces are lost, given that none was: the rule of
     /// three (3/n). None if a trace is at fault, or none is complete. What is excused proves nothing
     /// either way, so it does not make the bound any narrower.

@@ -39,7 +39,8 @@ pub enum Conclusion {
     Failed,
     /// Evidence was lost, or does not fit together.
     Inconclusive,
-    /// No request was accepted, or all that was to come is excused: there was nothing to verify.
+    /// No request was accepted, or all that was to come for requests, messages or deliveries is excused: there
+    /// was nothing to verify.
     NothingVerified,
     /// Every request became exactly one trace, but for spans that the scenario's own kills excuse.
     Passed,
@@ -101,7 +102,7 @@ fn decide(identities: &[Equation], failed: bool, doubts: &[String], tally: &Tall
         Conclusion::Failed
     } else if !doubts.is_empty() || tally.traces.complete + tally.traces.excused < tally.traces.expected {
         Conclusion::Inconclusive
-    } else if tally.traces.expected == 0 || tally.spans.matched == 0 {
+    } else if tally.traces.expected == 0 || tally.spans.matched == 0 || tally.is_all_excused() {
         Conclusion::NothingVerified
     } else {
         Conclusion::Passed

@@ -115,6 +115,20 @@ fn run_of_which_nothing_is_left_but_excuses_verifies_nothing() {
 }
 
 #[test]
+fn run_in_which_every_delivery_was_killed_says_nothing_about_deliveries() {
+    let mut story = killed();
+    story.bury(ID);
+    story.tell_span(server(ID));
+    story.tell_span(producer(ID));
+    let judgement = assert_findings(&story.clone().ended(), &[]);
+    assert_eq!((judgement.tally.spans.matched, judgement.tally.spans.excused), (2, 1));
+    assert_eq!(judgement.conclusion, Conclusion::NothingVerified);
+
+    story.healthy_requests(1..2, &other());
+    assert_eq!(assert_findings(&story.ended(), &[]).conclusion, Conclusion::Passed);
+}
+
+#[test]
 fn only_the_very_invocation_that_was_killed_is_excused() {
     for invocation in [None, Some(InvocationId::new("another"))] {
         let mut story = delivered();
