@@ -195,8 +195,10 @@ impl Ledger {
             EventKind::MessageReceived { message, .. } => {
                 self.change_message(message, at, |record| record.receipts += usize::from(record.end.is_none()))
             }
-            EventKind::MessageDeleted { message } => self.end_message(message, MessageEnd::Deleted, at),
-            EventKind::MessageDeadLettered { message, .. } => self.end_message(message, MessageEnd::DeadLettered, at),
+            EventKind::MessageDeleted { message } => self.end_message(message, MessageEnd::Deleted, processes, at),
+            EventKind::MessageDeadLettered { message, .. } => {
+                self.end_message(message, MessageEnd::DeadLettered, processes, at)
+            }
             EventKind::FaultInjected(Fault::ContextStripped { message }) => {
                 self.change_message(message, at, |record| record.stripped = true)
             }
@@ -294,8 +296,15 @@ impl Ledger {
         vec![request]
     }
 
-    fn end_message(&mut self, message: &MessageId, end: MessageEnd, at: Timestamp) -> Vec<RequestId> {
-        let turned_away = self.turned_away;
+    fn end_message(
+        &mut self,
+        message: &MessageId,
+        end: MessageEnd,
+        processes: &Processes,
+        at: Timestamp,
+    ) -> Vec<RequestId> {
+        // A function that dies by itself may have done so with this message waiting for it.
+        let turned_away = self.turned_away.filter(|_| processes.death_of_any_function().is_none());
         self.change_message(message, at, |record| {
             record.end = Some(end);
             record.turned_away = turned_away >= Some(record.sent);

@@ -528,6 +528,24 @@ fn dead_letter_that_nobody_was_given_needs_a_reason() {
     assert_findings(&story, &never);
 }
 
+#[test]
+fn kill_is_no_reason_for_a_dead_letter_where_the_function_cannot_start() {
+    let mut story = Story::begun(1);
+    story.start_request(ID);
+    story.send(ID, Some(ID.traceparent()));
+    story.answer(ID, 202);
+    story.tell(EventKind::EnvironmentStarted { environment: other(), function: "worker".to_owned(), pid: 12 });
+    story.reset(&other(), ResetReason::InitFailed, false);
+    story.order_kill(&other(), None);
+    story.bury(ID);
+    story.tell_span(server(ID));
+    story.tell_span(producer(ID));
+    let expected = [(FindingCode::ProcessDied, Cause::InitFailed, "function worker", 1)];
+    let judgement = assert_findings(&story.ended(), &expected);
+    assert_eq!(judgement.findings[0].consequences.get(&FindingCode::SpanMissing), Some(&1));
+    assert_eq!(judgement.tally.traces.complete, 0);
+}
+
 /// A message that is received again while it waits for its environment: the second copy is handled and
 /// deleted first, and then the first one's environment is ready.
 fn overtaken(is_flushed: bool) -> Story {
