@@ -8,21 +8,24 @@
 #[expect(dead_code, reason = "what only tests with processes need")]
 mod support;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use assert_matches::assert_matches;
 use bytes::Bytes;
 use futures_util::future::{join_all, select_all};
 use harness::cloud::network::Network;
-use harness::cloud::runtime_api::{ApiSpec, Call, MAX_BODY, Next, RuntimeApi, ShutdownReason};
+use harness::cloud::runtime_api::{ApiSpec, BODIES_AT_ONCE, Call, MAX_BODY, Next, RuntimeApi, ShutdownReason};
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use support::Events;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use verifier::{EnvironmentId, EventKind, InvocationId};
 
 const NEXT: &str = "/2018-06-01/runtime/invocation/next";
@@ -451,6 +454,36 @@ async fn response_that_is_too_large_fails_the_invocation() {
     assert_matches!(api.calls.try_recv(), Ok(Call::Error(error)) if error.error_type == "Function.ResponseSizeTooLarge");
     let request = api.client.post(api.url(RESPONSE)).body(vec![b' '; MAX_BODY]);
     assert_eq!(outcome(request.send().await.unwrap()).await, (403, "InvalidStateTransition".to_owned()));
+}
+
+/// Sends a response that is as large as it may be, but for its last byte, and waits as long as it takes.
+async fn send_all_but_the_end(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    // What the kernel keeps has not been read.
+    socket.set_send_buffer_size(64 * 1024).unwrap();
+    let mut connection = socket.connect(address).await.unwrap();
+    let head = format!("POST {RESPONSE} HTTP/1.1\r\nHost: a\r\nContent-Length: {MAX_BODY}\r\n\r\n");
+    connection.write_all(head.as_bytes()).await.unwrap();
+    connection.write_all(&vec![b' '; MAX_BODY - 1]).await.unwrap();
+    connection
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_end_are_kept_up_to_a_limit() {
+    let api = Api::in_state(State::Running).await;
+    let mut sending = JoinSet::new();
+    for _ in 0..=BODIES_AT_ONCE {
+        sending.spawn(send_all_but_the_end(api.api.address()));
+    }
+    let mut sent = Vec::new();
+    for _ in 0..BODIES_AT_ONCE {
+        sent.push(sending.join_next().await.unwrap().unwrap());
+    }
+    let one_more = timeout(Duration::from_millis(200), sending.join_next()).await;
+    assert_matches!(one_more, Err(_), "one too many is kept");
+    sent.clear();
+    sending.join_next().await.unwrap().unwrap();
+    assert_eq!(api.post(RESPONSE, "null").await.0, 202);
 }
 
 /// Sends bytes that are not a whole request, and reads the status line of the answer.

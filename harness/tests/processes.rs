@@ -262,6 +262,56 @@ async fn what_starts_others_for_ever_outside_the_group_is_killed() {
     process.confirm_suspended().await.unwrap();
 }
 
+/// One that has left the group has the leader go on whenever it is stopped.
+const KEPT_GOING: &str = r#"export leader=$$
+    setsid sh -c 'echo $$ > child; while kill -CONT $leader; do :; done' &
+    exec sleep 1000"#;
+
+#[tokio::test]
+async fn what_keeps_a_process_going_from_outside_the_group_is_named_and_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = spawn(&spawner(), KEPT_GOING, &folder).await;
+    let child = pid_in(&folder.path().join("child")).await;
+    for _ in 0..20 {
+        process.suspend();
+        match process.confirm_suspended().await {
+            Err(NotStopped::Escaped(escaped)) => assert_eq!(escaped.pid, child),
+            otherwise => panic!("{otherwise:?}"),
+        }
+    }
+    assert_eq!(process.kill_escaped().await.len(), 1);
+    process.confirm_suspended().await.unwrap();
+    assert_eq!(states(process.id()), ['T']);
+}
+
+/// It leaves its group and takes off its mark. It writes its id when it has done both.
+const UNMARKED: &str = "setsid prlimit --rttime=7 sh -c 'echo $$ > child; exec sleep 1000' &
+    echo $$ > leader; wait";
+
+#[tokio::test]
+async fn what_has_left_the_group_without_its_mark_is_killed_at_the_freeze() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = spawn(&spawner(), UNMARKED, &folder).await;
+    let child = pid_in(&folder.path().join("child")).await;
+    process.suspend();
+    assert_matches!(process.confirm_suspended().await, Err(NotStopped::Escaped(escaped)) if escaped.pid == child);
+    assert_eq!(process.kill_escaped().await.iter().map(|escaped| escaped.pid).collect::<Vec<_>>(), [child]);
+    process.confirm_suspended().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_has_left_the_group_without_its_mark_is_killed_and_told_with_the_process() {
+    for kill in [Process::kill, Process::kill_for_failure] {
+        let folder = tempfile::tempdir().unwrap();
+        let process = spawn(&spawner(), UNMARKED, &folder).await;
+        let child = pid_in(&folder.path().join("child")).await;
+        kill(&process);
+        process.ended().await;
+        until_gone(child).await;
+        assert_eq!(process.kill_escaped().await.iter().map(|escaped| escaped.pid).collect::<Vec<_>>(), [child]);
+    }
+}
+
 #[tokio::test]
 async fn what_left_the_group_is_told_after_the_end() {
     let folder = tempfile::tempdir().unwrap();

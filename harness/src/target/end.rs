@@ -93,7 +93,7 @@ impl Drop for Unreaped {
 pub(super) struct Watched {
     /// Whether its end is ordered, once that is known: what is said first counts.
     ordered: Arc<OnceLock<bool>>,
-    /// What was found outside its group when it had ended.
+    /// What was found outside its group when it had ended, or was about to be ended.
     escaped: Arc<Mutex<Vec<Escaped>>>,
     /// What it prints.
     pub(super) tail: Tail,
@@ -104,6 +104,11 @@ impl Watched {
     pub(super) fn order(&self, ordered: bool) {
         // It may have been said before.
         let _ = self.ordered.set(ordered);
+    }
+
+    /// Somebody was found outside its group.
+    pub(super) fn note_escaped(&self, escaped: Escaped) {
+        self.escaped().push(escaped);
     }
 
     /// What was found outside its group when it had ended, once.

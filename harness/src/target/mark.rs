@@ -6,6 +6,8 @@
 //! `RLIMIT_RTTIME`), which is there for processes under a real-time scheduler only. The number is
 //! beyond a hundred thousand years and limits nobody. A variable in its environment would be seen by
 //! the function, whose environment has to be exactly Lambda's.
+//!
+//! Whoever takes its mark off is known by its parents, as long as the leader lives.
 
 use std::io;
 
@@ -32,16 +34,25 @@ pub(super) fn leader(pid: Pid) -> io::Result<Option<Pid>> {
     Ok(leader.and_then(|leader| i32::try_from(leader).ok()).map(Pid::from_raw))
 }
 
-/// Kills a process if it bears the mark of this leader, and nobody else to whom its number was given
-/// meanwhile.
-pub(super) fn kill(pid: Pid, of: Pid) {
+/// Whether a process has left its mark behind, as far as it was started by this leader.
+pub(super) fn is_off(pid: Pid, of: Pid) -> bool {
+    !matches!(leader(pid), Ok(Some(leader)) if leader == of)
+}
+
+/// Kills a process if it is the one that is meant, and nobody else to whom its number was given meanwhile.
+pub(super) fn kill_if(pid: Pid, is_meant: impl FnOnce() -> bool) {
     let Some(number) = rustix::process::Pid::from_raw(pid.as_raw()) else { return };
     // From here on the descriptor stands for one process, whatever its number comes to mean.
     let Ok(process) = pidfd_open(number, PidfdFlags::empty()) else { return };
-    if matches!(leader(pid), Ok(Some(leader)) if leader == of) {
+    if is_meant() {
         // It can only be gone.
         let _ = pidfd_send_signal(process, Signal::KILL);
     }
+}
+
+/// Kills a process if it bears the mark of this leader.
+pub(super) fn kill(pid: Pid, of: Pid) {
+    kill_if(pid, || !is_off(pid, of));
 }
 
 #[cfg(test)]

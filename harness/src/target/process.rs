@@ -134,13 +134,18 @@ impl Process {
     /// Orders its death: SIGKILL to its group. Works on a stopped group as well.
     pub fn kill(&self) {
         self.order();
-        self.signal(Signal::SIGKILL);
+        self.kill_everything();
     }
 
     /// Kills its group for a failure of its own: its end counts as not ordered, whatever comes before it
     /// has ended.
     pub fn kill_for_failure(&self) {
         self.watched.order(false);
+        self.kill_everything();
+    }
+
+    fn kill_everything(&self) {
+        self.kill_unmarked();
         self.signal(Signal::SIGKILL);
     }
 
@@ -163,6 +168,10 @@ impl Process {
     /// What was found outside its group when it had ended, once.
     pub(super) fn take_escaped(&self) -> Vec<Escaped> {
         self.watched.take_escaped()
+    }
+
+    pub(super) fn note_escaped(&self, escaped: Escaped) {
+        self.watched.note_escaped(escaped);
     }
 
     pub(super) fn signal(&self, signal: Signal) {

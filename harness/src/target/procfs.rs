@@ -6,10 +6,11 @@ use std::io;
 use nix::errno::Errno;
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
-/// The two fields of `/proc/<pid>/stat` (proc_pid_stat(5)) that matter here.
+/// The fields of `/proc/<pid>/stat` (proc_pid_stat(5)) that matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
     state: char,
+    parent: i32,
     /// The process group.
     pub(super) group: i32,
 }
@@ -31,8 +32,14 @@ impl Stat {
     fn parse(text: &str) -> Option<Self> {
         let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
         let state = fields.next()?.chars().next()?;
-        let group = fields.nth(1)?.parse().ok()?;
-        Some(Self { state, group })
+        let parent = fields.next()?.parse().ok()?;
+        let group = fields.next()?.parse().ok()?;
+        Some(Self { state, parent, group })
+    }
+
+    /// The process that started it, or that has adopted it.
+    pub(super) fn parent(self) -> Pid {
+        Pid::from_raw(self.parent)
     }
 
     /// It has ended, and at most waits to be reaped.
@@ -87,6 +94,18 @@ pub(super) fn descendants(pid: Pid) -> io::Result<Vec<Pid>> {
         next += 1;
     }
     Ok(found)
+}
+
+/// Whether a process is a child of another, or a child's, and so on.
+pub(super) fn descends(pid: Pid, from: Pid) -> io::Result<bool> {
+    let mut next = pid;
+    while let Some(stat) = Stat::of(next)? {
+        next = stat.parent();
+        if next == from {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The children of a process. One may be missing if another is reaped meanwhile.
@@ -163,12 +182,23 @@ mod tests {
     #[test]
     fn name_of_a_process_may_hold_brackets_and_spaces() {
         let stat = Stat::parse("4711 (a) R 1 (b)) T 1 4700 4700 0 -1 4194304");
-        assert_eq!(stat, Some(Stat { state: 'T', group: 4700 }));
+        assert_eq!(stat, Some(Stat { state: 'T', parent: 1, group: 4700 }));
+    }
+
+    #[test]
+    fn whoever_was_started_by_this_process_descends_from_it() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        assert!(descends(pid, getpid()).unwrap());
+        assert!(!descends(getpid(), pid).unwrap());
+        assert!(!descends(getpid(), getpid()).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]
     fn only_stopped_and_dead_threads_make_no_progress() {
-        let still = |state| Stat { state, group: 1 }.is_still();
+        let still = |state| Stat { state, parent: 1, group: 1 }.is_still();
         assert!("TtZX".chars().all(still));
         assert!(!"RSDIW".chars().any(still));
     }

@@ -41,7 +41,7 @@ struct Registration {
 
 async fn register(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
     let name = header(&headers, NAME).filter(|name| !name.is_empty()).ok_or(ExtensionRefusal::EmptyName)?;
-    let body = read(body).await?.bytes;
+    let body = read(&shared, body).await?.bytes;
     let registration: Registration =
         serde_json::from_slice(&body).map_err(|error| ExtensionRefusal::InvalidFormat(error.to_string()))?;
     let identifier = shared.register(name, &registration.events)?;

@@ -22,6 +22,6 @@ mod server;
 mod state;
 
 pub use event::{Next, ShutdownReason};
-pub use runtime::{FunctionError, MAX_BODY};
+pub use runtime::{BODIES_AT_ONCE, FunctionError, MAX_BODY};
 pub use server::{ApiSpec, Audience, RuntimeApi};
 pub use state::Call;

@@ -23,6 +23,10 @@ use super::state::{Call, Shared};
 /// The largest body of a response: 6 MB and 100 bytes, as the real daemon has it.
 pub const MAX_BODY: usize = 6 * 1024 * 1024 + 100;
 
+/// How many bodies are kept in memory at the same time, until they have come to their end. A runtime and
+/// ten extensions that wait for their answers need no more; who sends more has to wait.
+pub const BODIES_AT_ONCE: usize = 16;
+
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
 const ERROR_BODY: &str = "lambda-runtime-function-error-body";
 const ATTEMPT: &str = "lambda-runtime-invocation-id";
@@ -64,7 +68,7 @@ async fn response(
         return Err(ApiError::InvalidResponseMode);
     }
     let attempt = header(&headers, ATTEMPT);
-    match read(body).await {
+    match read(&shared, body).await {
         Ok(body) => shared.answer(body.into_call(), |runtime| runtime.respond(&id, attempt))?,
         Err(ApiError::TooLarge) => return Err(refuse_size(&shared, &id, attempt)),
         Err(error) => return Err(error),
@@ -87,13 +91,13 @@ async fn error(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let error = FunctionError::new(&headers, &read(body).await?.bytes);
+    let error = FunctionError::new(&headers, &read(&shared, body).await?.bytes);
     shared.answer(Call::Error(error), |runtime| runtime.fail(&id, header(&headers, ATTEMPT)))?;
     Ok(accepted())
 }
 
 async fn init_error(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let error = FunctionError::new(&headers, &read(body).await?.bytes);
+    let error = FunctionError::new(&headers, &read(&shared, body).await?.bytes);
     shared.answer(Call::InitError(error), |runtime| runtime.fail_init())?;
     Ok(accepted())
 }
@@ -121,7 +125,8 @@ impl Whole {
     }
 }
 
-pub(super) async fn read(body: Body) -> Result<Whole, ApiError> {
+pub(super) async fn read(shared: &Shared, body: Body) -> Result<Whole, ApiError> {
+    let _room = shared.room_for_a_body().await?;
     let collected = Limited::new(body, MAX_BODY).collect().await.map_err(|error| why_unread(&*error))?;
     Ok(Whole { trailers: collected.trailers().cloned(), bytes: collected.to_bytes() })
 }

@@ -7,13 +7,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::sync::mpsc::Permit;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use uuid::Uuid;
 use verifier::EventKind;
 
 use super::answer::ApiError;
 use super::event::{ExtensionEvent, Next, ShutdownReason};
-use super::runtime::FunctionError;
+use super::runtime::{BODIES_AT_ONCE, FunctionError};
 use super::server::{ApiSpec, Audience};
 use crate::cloud::extension_state::{Extension, ExtensionRefusal, ExtensionState, Extensions, Subscription};
 use crate::cloud::runtime_state::{Attempt, Polled, Refusal, RuntimeMachine, RuntimeState};
@@ -71,6 +71,8 @@ pub(super) struct Shared {
     spec: ApiSpec,
     state: Mutex<State>,
     calls: mpsc::Sender<Call>,
+    /// Room for bodies that are being read.
+    bodies: Semaphore,
 }
 
 #[derive(Debug)]
@@ -206,7 +208,13 @@ impl State {
 impl Shared {
     pub(super) fn new(spec: ApiSpec, calls: mpsc::Sender<Call>) -> Self {
         let state = Mutex::new(State::new(spec.externals.clone()));
-        Self { spec, state, calls }
+        Self { spec, state, calls, bodies: Semaphore::new(BODIES_AT_ONCE) }
+    }
+
+    /// Waits until there is room for one more body. It is taken as long as the answer is kept.
+    pub(super) async fn room_for_a_body(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+        // Nobody closes it.
+        self.bodies.acquire().await.map_err(|_| ApiError::Container)
     }
 
     pub(super) fn spec(&self) -> &ApiSpec {

@@ -40,6 +40,8 @@ impl Process {
     /// What was found so when the process ended is told, too, once. There is nothing to tell of a
     /// process that is not stopped with signals.
     ///
+    /// It may have had the group go on until it died, so the group is asked to stop once more.
+    ///
     /// To be called after [`Process::suspend`], when [`Process::confirm_suspended`] has answered
     /// [`NotStopped::Escaped`] (which it does not do again then), and after [`Process::ended`].
     pub async fn kill_escaped(&self) -> Vec<Escaped> {
@@ -55,7 +57,31 @@ impl Process {
         if tokio::time::timeout(PATIENCE, killing).await.is_err() {
             tracing::warn!(pid = self.id(), "what has left the group of a process does not die");
         }
+        if !killed.is_empty() {
+            self.suspend();
+        }
         killed
+    }
+
+    /// Kills what has left the group and has taken off its mark: when the process is dead, nobody can
+    /// tell any more whose it was.
+    pub(in crate::target) fn kill_unmarked(&self) {
+        // Nobody leaves a cgroup.
+        if self.means().cgroup().is_some() {
+            return;
+        }
+        let mut unmarked = self.escaped().unwrap_or_default();
+        unmarked.retain(|pid| mark::is_off(*pid, self.pid()));
+        for pid in unmarked {
+            self.note_escaped(Escaped::meet(pid));
+            self.kill_descendant(pid);
+        }
+    }
+
+    /// The process has its number for sure while it lives, so that has to be seen last.
+    fn kill_descendant(&self, pid: Pid) {
+        let descends = || procfs::descends(pid, self.pid()).unwrap_or(false) && !self.has_exited();
+        mark::kill_if(pid, || !mark::is_off(pid, self.pid()) || descends());
     }
 
     /// Whether there was anything to kill. It may have started more before it died.
@@ -63,7 +89,7 @@ impl Process {
         let escaped: Vec<Pid> = self.escaped().unwrap_or_default();
         for pid in &escaped {
             let met = Escaped::meet(*pid);
-            mark::kill(*pid, self.pid());
+            self.kill_descendant(*pid);
             if !killed.iter().any(|known| known.pid == met.pid) {
                 killed.push(met);
             }
@@ -74,6 +100,10 @@ impl Process {
     /// Who lives outside the group. The process adopts what its descendants leave behind (see
     /// [`launcher`](crate::target::launcher)), so all are among them.
     fn escaped(&self) -> io::Result<Vec<Pid>> {
+        if self.has_exited() {
+            // Its number may be somebody else's by now.
+            return Ok(Vec::new());
+        }
         let mut escaped = procfs::descendants(self.pid())?;
         let group = self.pid().as_raw();
         escaped.retain(|pid| matches!(Stat::of(*pid), Ok(Some(stat)) if stat.group != group && !stat.is_dead()));
