@@ -5,9 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
 #![expect(clippy::print_stdout, reason = "it prints what it measures")]
 
+#[path = "../tests/support/function.rs"]
+mod function;
+
 use std::env;
 use std::fs;
-use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,9 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
 use harness::cloud::environment::{AfterInit, Environment, Invocation};
-use harness::cloud::function::{
-    Account, BoxError, Function, FunctionSpec, INIT_TIMEOUT, Platform, Recycling, Wired, Wiring,
-};
+use harness::cloud::function::{BoxError, Function, Wired, Wiring};
 use harness::cloud::network::Network;
 use harness::journal::Recorder;
 use harness::target::Spawner;
@@ -55,7 +55,7 @@ fn main() {
 }
 
 async fn one_after_another() {
-    let function = function();
+    let function = nothing();
     let mut environment = Environment::start(&function, AfterInit::Freeze).await.unwrap();
     let mut durations = Histogram::<u64>::new(3).unwrap();
     for _ in 0..WARM {
@@ -68,7 +68,7 @@ async fn one_after_another() {
 }
 
 async fn at_once() {
-    let function = function();
+    let function = nothing();
     let left = Arc::new(AtomicU32::new(AT_ONCE));
     let environments = start(&function, BUSY).await;
     let (began, cpu) = (Instant::now(), cpu_time());
@@ -92,7 +92,7 @@ async fn work(mut environment: Environment, left: Arc<AtomicU32>) -> Environment
 }
 
 async fn alive() {
-    let function = function();
+    let function = nothing();
     let began = Instant::now();
     let environments = start(&function, ALIVE).await;
     let elapsed = began.elapsed();
@@ -126,34 +126,14 @@ async fn invoke(environment: Environment) -> Environment {
     invoked.environment.unwrap()
 }
 
-fn function() -> Arc<Function> {
+fn nothing() -> Arc<Function> {
     let (recorder, mut events) = Recorder::new();
     // Somebody has to read what is recorded, and nobody needs it here.
     tokio::spawn(async move { while events.recv().await.is_some_and(|_: Event| true) {} });
     let spawner = Spawner::start(Some(Path::new(env!("CARGO_BIN_EXE_harness")))).unwrap();
-    Arc::new(Function::new(spec(), spawner, recorder, Arc::new(Unwired)))
-}
-
-fn spec() -> FunctionSpec {
-    FunctionSpec {
-        name: "nothing".to_owned(),
-        command: vec![env::current_exe().unwrap().to_str().unwrap().to_owned()],
-        directory: env::temp_dir(),
-        env: Vec::new(),
-        timeout: Duration::from_secs(30),
-        init_timeout: INIT_TIMEOUT,
-        memory_mb: 512,
-        recycling: Recycling::After(NonZeroU32::MAX),
-        platform: Platform::default(),
-        extensions: Vec::new(),
-        account: Account {
-            id: "123456789012".to_owned(),
-            region: "eu-west-1".to_owned(),
-            access_key_id: "key".to_owned(),
-            secret_access_key: "secret".to_owned(),
-        },
-        logs: env::temp_dir(),
-    }
+    let program = env::current_exe().unwrap().to_str().unwrap().to_owned();
+    let spec = function::spec(vec![program], &env::temp_dir());
+    Arc::new(Function::new(spec, spawner, recorder, Arc::new(Unwired)))
 }
 
 struct Unwired;

@@ -5,6 +5,8 @@
 //! execution environment, [`FUNCTION`] is the runtime.
 #![expect(clippy::unwrap_used, reason = "a panic is how tests fail")]
 
+#[path = "support/function.rs"]
+mod function;
 mod support;
 
 use std::env;
@@ -17,9 +19,7 @@ use std::time::Duration;
 use aws_lambda_events::event::sqs::SqsEvent;
 use futures_util::future::BoxFuture;
 use harness::cloud::event_source::{Activity, Behaviour, EventSource, EventSourceSpec};
-use harness::cloud::function::{
-    Account, BoxError, Function, FunctionSpec, INIT_TIMEOUT, Platform, Recycling, Wired, Wiring,
-};
+use harness::cloud::function::{BoxError, Function, FunctionSpec, Wired, Wiring};
 use harness::cloud::network::Network;
 use harness::cloud::queue::{Correlation, Depth, NewMessage, QueueSettings, Queues, QueuesConfig};
 use harness::journal::Recorder;
@@ -95,25 +95,7 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let program = env::current_exe().unwrap();
         let command = [program.to_str().unwrap(), "--exact", FUNCTION, "--nocapture"];
-        let spec = FunctionSpec {
-            name: "worker".to_owned(),
-            command: command.map(str::to_owned).to_vec(),
-            directory: folder.path().to_owned(),
-            env: Vec::new(),
-            timeout: Duration::from_secs(30),
-            init_timeout: INIT_TIMEOUT,
-            memory_mb: 512,
-            recycling: Recycling::Never,
-            platform: Platform::default(),
-            extensions: Vec::new(),
-            account: Account {
-                id: ACCOUNT.to_owned(),
-                region: REGION.to_owned(),
-                access_key_id: "key".to_owned(),
-                secret_access_key: "secret".to_owned(),
-            },
-            logs: folder.path().to_owned(),
-        };
+        let spec = function::spec(command.map(str::to_owned).to_vec(), folder.path());
         let mapping = EventSourceSpec {
             queue: QUEUE.to_owned(),
             queue_arn: format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{QUEUE}"),
