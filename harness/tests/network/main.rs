@@ -6,56 +6,42 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how tests fail")]
 
 #[expect(dead_code, reason = "other tests need all of it")]
+#[path = "../support/mod.rs"]
 mod support;
+mod world;
 
 use std::future::poll_fn;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::{Pin, pin};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use harness::cloud::network::{Conditions, Network};
-use harness::collect::{Collector, Listener};
-use hyper_util::rt::TokioIo;
+use harness::collect::Listener;
 use mock_coralogix::{
-    ApiKeys, Carried, Direct, Endpoint as Coralogix, EndpointConfig, Observer, Received, Refusal, TlsIdentity,
-    Transport,
+    ApiKeys, Carried, Endpoint as Coralogix, EndpointConfig, Observer, Received, Refusal, TlsIdentity, Transport,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use rustix::event::{PollFd, PollFlags, poll};
-use support::{Events, states};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use support::states;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::Status;
-use tonic::codegen::http::Uri;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use verifier::event::{Cut, Export, OpenExchanges};
-use verifier::{EnvironmentId, EventKind, Peer};
+use verifier::{EventKind, Peer};
+use world::{Environment, Function, KEY, NOTHING, PADDING, Tap, World, send};
 
-/// The key that the endpoint knows.
-const KEY: &str = "cxtp_the-right-key";
-/// How long anything may take before a test gives up. Nothing is asserted about time but this.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How large the spans of a test are at least, so that an export can be told from whatever else goes by.
-const PADDING: usize = 2_000;
 /// The latencies that everything is tried with.
 const LATENCIES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(5)];
 
-const NOTHING: OpenExchanges = OpenExchanges { exports: 0, connections: 0 };
 const ONE_EXPORT: OpenExchanges = OpenExchanges { exports: 1, connections: 0 };
 
 /// What the process under test is to do; set, this program is that process.
@@ -63,49 +49,7 @@ const ROLE: &str = "NETWORK_TEST_ROLE";
 const AUTHORITY: &str = "NETWORK_TEST_AUTHORITY";
 const CA_PEM: &str = "NETWORK_TEST_CA_PEM";
 
-/// The endpoint and what it has told, on a runtime that always runs.
-struct World {
-    runtime: Runtime,
-    collector: Collector,
-    ca_pem: String,
-    events: Events,
-}
-
 impl World {
-    fn new() -> Self {
-        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (recorder, events) = Events::record();
-        let identity = TlsIdentity::generate().unwrap();
-        let ca_pem = identity.ca_pem().to_owned();
-        Self { runtime, collector: Collector::new(recorder, KEY, identity), ca_pem, events }
-    }
-
-    fn wait<T>(&self, what: &str, future: impl Future<Output = T>) -> T {
-        let waited = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await });
-        waited.unwrap_or_else(|_| panic!("hangs: {what}"))
-    }
-
-    fn listen(&self, latency: Duration) -> Listener {
-        let peer = Peer::Environment(EnvironmentId::new("worker-1"));
-        self.wait("listen", self.collector.listen(peer, Conditions { latency })).unwrap()
-    }
-
-    fn environment(&self, latency: Duration) -> Environment {
-        let listener = self.listen(latency);
-        let function = Function::new(listener.address(), &self.ca_pem);
-        Environment { listener, function }
-    }
-
-    fn drain(&self, network: &Network) -> OpenExchanges {
-        self.wait("drain", network.drained())
-    }
-
-    /// What a freeze finds open, the function being at rest.
-    fn freeze(&self, environment: &Environment) -> OpenExchanges {
-        environment.network().mark();
-        self.drain(environment.network())
-    }
-
     /// The names of the spans that were recorded so far.
     fn recorded(&mut self) -> Vec<String> {
         self.events.seen().iter().filter_map(export).flat_map(names).collect()
@@ -141,44 +85,7 @@ fn names(export: &Export) -> Vec<String> {
     export.resource_spans.iter().flat_map(|resource| &resource.spans).map(|span| span.name.clone()).collect()
 }
 
-/// An execution environment: a listener and the function that uses it.
-struct Environment {
-    listener: Listener,
-    function: Function,
-}
-
-impl Environment {
-    fn network(&self) -> &Network {
-        self.listener.network()
-    }
-}
-
-/// A function that runs when it is told to.
-struct Function {
-    runtime: Runtime,
-    client: TraceServiceClient<Channel>,
-    tap: Arc<Tap>,
-}
-
 impl Function {
-    fn new(address: SocketAddr, ca_pem: &str) -> Self {
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let tap = Arc::new(Tap::default());
-        let client = runtime.block_on(async { client(address, ca_pem, &tap) });
-        Self { runtime, client, tap }
-    }
-
-    /// Runs as long as something takes, and not a moment longer.
-    fn awake<T>(&self, future: impl Future<Output = T>) -> T {
-        let awake = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await });
-        awake.unwrap_or_else(|_| panic!("the function hangs"))
-    }
-
-    /// Exports a span and waits for the answer.
-    fn export(&self, name: &str) -> Result<(), Status> {
-        self.awake(send(self.client.clone(), name.to_owned()))
-    }
-
     /// Exports a span until it is accepted, as exporters do that try again.
     fn export_until_accepted(&self, name: &str) {
         let accepted = (0..5).any(|_| self.export(name).is_ok());
@@ -193,7 +100,7 @@ impl Function {
     /// Exports a span and goes on as soon as it is written.
     fn export_unawaited(&self, name: &str) -> JoinHandle<Result<(), Status>> {
         let before = self.tap.written();
-        self.tap.read_before.store(self.tap.read.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.tap.read.store(0, Ordering::SeqCst);
         let export = self.begin(name);
         self.awake(async {
             self.tap.until_written(before + PADDING).await;
@@ -204,43 +111,6 @@ impl Function {
         });
         export
     }
-}
-
-async fn send(mut client: TraceServiceClient<Channel>, name: String) -> Result<(), Status> {
-    let mut request = tonic::Request::new(spans(&name));
-    request.metadata_mut().insert("authorization", format!("Bearer {KEY}").parse().unwrap());
-    client.export(request).await.map(|_| ())
-}
-
-/// A request with one span.
-fn spans(name: &str) -> ExportTraceServiceRequest {
-    let span = Span {
-        trace_id: vec![7; 16],
-        span_id: vec![8; 8],
-        name: name.to_owned(),
-        trace_state: "x".repeat(PADDING),
-        ..Span::default()
-    };
-    let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
-    ExportTraceServiceRequest { resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }] }
-}
-
-fn client(address: SocketAddr, ca_pem: &str, tap: &Arc<Tap>) -> TraceServiceClient<Channel> {
-    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca_pem));
-    let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap().tls_config(tls).unwrap();
-    TraceServiceClient::new(endpoint.connect_with_connector_lazy(Connector(address, Arc::clone(tap))))
-}
-
-/// What is known of a function's sockets.
-#[derive(Default)]
-struct Tap {
-    written: AtomicUsize,
-    wrote: Notify,
-    read: AtomicUsize,
-    /// What was read when the last export began that is not awaited.
-    read_before: AtomicUsize,
-    /// The sockets once more.
-    sockets: Mutex<Vec<StdStream>>,
 }
 
 impl Tap {
@@ -257,72 +127,13 @@ impl Tap {
     /// Whether something has come for the function since it began its last export, be it read or not.
     fn may_be_answered(&self) -> bool {
         let sockets = self.sockets.lock().unwrap();
-        let has_read = self.read.load(Ordering::SeqCst) > self.read_before.load(Ordering::SeqCst);
+        let has_read = self.read.load(Ordering::SeqCst) > 0;
         has_read || sockets.iter().any(|socket| socket.peek(&mut [0]).is_ok())
-    }
-
-    fn connections(&self) -> usize {
-        self.sockets.lock().unwrap().len()
     }
 
     /// The port of the first connection's end.
     fn port(&self) -> u16 {
         self.sockets.lock().unwrap()[0].local_addr().unwrap().port()
-    }
-}
-
-/// Connects to where the test says, and tells the tap.
-#[derive(Clone)]
-struct Connector(SocketAddr, Arc<Tap>);
-
-impl tonic::codegen::Service<Uri> for Connector {
-    type Response = TokioIo<Tapped>;
-    type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Self::Response>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let Self(address, tap) = self.clone();
-        Box::pin(async move {
-            let socket = TcpStream::connect(address).await?.into_std()?;
-            socket.set_nodelay(true)?;
-            tap.sockets.lock().unwrap().push(socket.try_clone()?);
-            Ok(TokioIo::new(Tapped(TcpStream::from_std(socket)?, tap)))
-        })
-    }
-}
-
-/// A socket of which is counted what is read and written.
-struct Tapped(TcpStream, Arc<Tap>);
-
-impl AsyncRead for Tapped {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.0).poll_read(cx, buf);
-        self.1.read.fetch_add(buf.filled().len() - before, Ordering::SeqCst);
-        read
-    }
-}
-
-impl AsyncWrite for Tapped {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.0).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(count)) = written {
-            self.1.written.fetch_add(count, Ordering::SeqCst);
-            self.1.wrote.notify_one();
-        }
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 
@@ -784,68 +595,6 @@ fn be_a_function(role: &str) {
         // What it did not wait for is over before it does more.
         function.export("in between").unwrap();
     }
-}
-
-/// What the network costs: the CPU time of exports by bare sockets and by it, and their ratio.
-///
-/// `cargo test -p harness --test network -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn cpu_time_of_the_network() {
-    const EXPORTS: usize = 2_000;
-    let mut spent = [Duration::ZERO; 2];
-    for _ in 0..5 {
-        spent[0] += cpu_of_exports(EXPORTS, Direct);
-        spent[1] += cpu_of_exports(EXPORTS, Network::default());
-    }
-    let per_export = spent.map(|spent| spent / (5 * EXPORTS as u32));
-    let [without, with] = per_export;
-    println!("{without:?} without, {with:?} with: {:.2}", with.as_secs_f64() / without.as_secs_f64());
-}
-
-/// What a freeze costs that finds nothing.
-#[test]
-#[ignore = "a measurement"]
-fn time_of_a_drain() {
-    let world = World::new();
-    let environment = world.environment(Duration::ZERO);
-    environment.function.export("first").unwrap();
-    world.freeze(&environment);
-    let start = Instant::now();
-    (0..1_000).for_each(|_| assert_eq!(world.freeze(&environment), NOTHING));
-    println!("{:?} for mark and drain", start.elapsed() / 1_000);
-}
-
-fn cpu_of_exports(count: usize, transport: impl Transport) -> Duration {
-    let world = World::new();
-    let identity = TlsIdentity::generate().unwrap();
-    let config = EndpointConfig::tls(ApiKeys::only([KEY]), Arc::new(Deaf), identity.clone());
-    let listener = world.wait("bind", TcpListener::bind("127.0.0.1:0")).unwrap();
-    let function = Function::new(listener.local_addr().unwrap(), identity.ca_pem());
-    let endpoint = Coralogix::new(config);
-    let never = std::future::pending();
-    world.runtime.spawn(mock_coralogix::serve_over(transport, listener, endpoint, Peer::Anyone, never));
-    function.export("first").unwrap();
-    let before = cpu_time();
-    (0..count).for_each(|_| function.export("measured").unwrap());
-    cpu_time() - before
-}
-
-/// An observer that keeps nothing.
-struct Deaf;
-
-impl Observer for Deaf {
-    fn export(&self, _: Received, _: Export) {}
-    fn refused(&self, _: Received, _: &Peer, _: Refusal) {}
-}
-
-/// The CPU time of this process.
-fn cpu_time() -> Duration {
-    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).unwrap();
-    let seconds = |time: nix::sys::time::TimeVal| {
-        Duration::new(time.tv_sec().unsigned_abs(), time.tv_usec().unsigned_abs() as u32 * 1_000)
-    };
-    seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
 #[expect(clippy::print_stdout, reason = "the parent reads it")]
