@@ -358,7 +358,8 @@ impl Checker<'_> {
 
     fn connection(&self, delivery: &DeliveryRecord) -> Option<Violation> {
         let DeliveryRecord { host, invocation, .. } = delivery;
-        let key = host.flush_not_awaited().filter(|_| delivery.connecting)?;
+        // Whoever has given a connection up already leaves the next one behind when its time is over.
+        let key = host.flush_not_awaited().filter(|_| delivery.connecting && !host.refused)?;
         let evidence = format!(
             "{} was still connecting to the endpoint when it asked for the next invocation after {invocation}",
             host.environment
@@ -398,8 +399,7 @@ impl Checker<'_> {
         let host = &delivery.host;
         match delivery.end {
             Some(DeliveryEnd::Answered) => {
-                let cause = if host.cut { Cause::FaultCutConnections } else { Cause::NotFlushed };
-                (cause, host.flush_not_awaited().into_iter().chain([host.late_by_thaw()]).collect())
+                (host.obstacle().unwrap_or(Cause::NotFlushed), host.explanations().collect())
             }
             Some(DeliveryEnd::TimedOut) => (Cause::InvocationTimedOut, Vec::new()),
             Some(DeliveryEnd::EnvironmentDied) if delivery.killed => (Cause::ExcusesUsedUp, Vec::new()),

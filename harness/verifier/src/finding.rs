@@ -159,6 +159,8 @@ pub enum Cause {
     NeverDelivered,
     /// The invocation ended well and no export came during it.
     NotFlushed,
+    /// The invocation ended well, and a connection that it made to export failed before there was an export.
+    ConnectionFailed,
     /// An export was not answered yet when the environment was frozen.
     FlushNotAwaited,
     /// No export came during the invocation, and one came after the next thaw.
@@ -247,6 +249,10 @@ impl Cause {
             Self::NeverDelivered => "the message was not delivered to the function in this run",
             Self::NotFlushed => {
                 "the invocation ended and no export came during it: flush, and await the flush, before returning"
+            }
+            Self::ConnectionFailed => {
+                "a connection to the endpoint failed in the span's own invocation, before there was an export: look at TLS \
+                 and the CA certificate, and whether network and machine are fast enough for the flush's time limit"
             }
             Self::FlushNotAwaited => {
                 "a flush that nobody awaited: exports were still unanswered when the runtime asked for the next \

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::event::{Carrier, Delivery, Event, EventKind, Fault, InvocationOutcome, RequestOutcome};
+use crate::event::{Carrier, Delivery, Event, EventKind, Fault, InvocationOutcome, Peer, RequestOutcome};
 use crate::id::{EnvironmentId, InvocationId, MessageId, RequestId, TraceId};
 use crate::processes::{Host, Processes};
 use crate::time::Timestamp;
@@ -217,7 +217,10 @@ impl Ledger {
                 self.deliver(Handover { invocation, host, deliveries }, at)
             }
             EventKind::EnvironmentFrozen { environment, open } if open.connections > 0 => {
-                self.freeze_connecting(environment, at)
+                self.change_latest(environment, at, |delivery| delivery.connecting = true)
+            }
+            EventKind::ExportRefused { peer: Peer::Environment(environment), .. } => {
+                self.change_latest(environment, at, |delivery| delivery.host.refused = true)
             }
             EventKind::InvocationFinished { invocation, outcome } => self.finish_invocation(invocation, outcome, at),
             EventKind::EnvironmentReset { environment, .. } | EventKind::EnvironmentEnded { environment, .. } => {
@@ -388,10 +391,15 @@ impl Ledger {
         Vec::new()
     }
 
-    /// An environment was frozen while it was connecting to the endpoint.
-    fn freeze_connecting(&mut self, environment: &EnvironmentId, at: Timestamp) -> Vec<RequestId> {
+    /// Changes the records of the deliveries that an environment has, or has had last.
+    fn change_latest(
+        &mut self,
+        environment: &EnvironmentId,
+        at: Timestamp,
+        change: impl Fn(&mut DeliveryRecord),
+    ) -> Vec<RequestId> {
         let Some(latest) = self.latest.get(environment).cloned() else { return Vec::new() };
-        self.change_deliveries(&latest, at, |delivery| delivery.connecting = true)
+        self.change_deliveries(&latest, at, change)
     }
 
     /// Changes the records of an invocation's deliveries, and answers their requests.

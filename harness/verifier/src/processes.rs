@@ -110,6 +110,8 @@ pub(crate) struct Host {
     pub(crate) cycle: Cycle,
     /// Whether the harness had cut the connections of its process, and no export has been stored since.
     pub(crate) cut: bool,
+    /// Whether a connection of its process failed while it had the delivery.
+    pub(crate) refused: bool,
 }
 
 impl Host {
@@ -132,8 +134,23 @@ impl Host {
 
     /// The finding that its function's spans wait for a later thaw.
     pub(crate) fn late_by_thaw(&self) -> FindingKey {
-        let cause = if self.cut { Cause::FaultCutConnections } else { Cause::SentAfterThaw };
+        let cause = self.obstacle().unwrap_or(Cause::SentAfterThaw);
         FindingKey { cause, ..FindingKey::late_by_thaw(self.process()) }
+    }
+
+    /// The findings about its function that explain why a span of the delivery never came.
+    pub(crate) fn explanations(&self) -> impl Iterator<Item = FindingKey> {
+        let late_at_all = FindingKey::late_by_thaw(self.process());
+        self.flush_not_awaited().into_iter().chain([self.late_by_thaw(), late_at_all])
+    }
+
+    /// What stood in the way of its exports, as far as that is known.
+    pub(crate) fn obstacle(&self) -> Option<Cause> {
+        match (self.cut, self.refused) {
+            (true, _) => Some(Cause::FaultCutConnections),
+            (false, true) => Some(Cause::ConnectionFailed),
+            (false, false) => None,
+        }
     }
 
     fn process(&self) -> String {
@@ -330,6 +347,7 @@ impl Processes {
             function: known.map(|known| known.function.clone()),
             cycle: known.map_or_else(Cycle::default, |known| known.cycle),
             cut: known.is_some_and(|known| known.cut.is_some() && !known.recovered),
+            refused: false,
         }
     }
 

@@ -5,7 +5,7 @@ mod story;
 use std::time::Duration;
 
 use story::{Ids, Story, assert_findings, consumer, consumer_in, contract, environment, producer, server};
-use verifier::event::{Cut, Delivery, Fault, InvocationOutcome, ResetReason};
+use verifier::event::{Cut, Delivery, Fault, InvocationOutcome, Peer, ResetReason};
 use verifier::finding::Cause;
 use verifier::{Conclusion, EnvironmentId, EventKind, FindingCode};
 
@@ -443,4 +443,30 @@ fn cut_is_not_to_blame_any_more_once_an_export_got_through() {
     let story = cut(Cut::Reset, 0, Some(true));
     let story = story.with_spans(|span| (span.span_id != Ids(2).consumer(1)).then_some(span));
     assert_findings(&story, &[(FindingCode::SpanMissing, Cause::NotFlushed, "consumer", 1)]);
+}
+
+/// A connection of the environment fails in the first invocation; its span comes after the next thaw, or never.
+fn refused(comes: bool, connections: u32) -> Story {
+    let mut story = Story::begun(2);
+    delivered(&mut story, Ids(0));
+    let why = "TLS handshake failed: tls handshake eof".to_owned();
+    story.tell(EventKind::ExportRefused { peer: Peer::Environment(environment()), why });
+    frozen(&mut story, Ids(0), 0, connections);
+    delivered(&mut story, Ids(1));
+    if comes {
+        story.tell_span(consumer(Ids(0), 1));
+    }
+    story.tell_fresh_span(consumer(Ids(1), 1));
+    frozen(&mut story, Ids(1), 0, 0);
+    story.ended()
+}
+
+#[test]
+fn flush_whose_connection_failed_is_not_called_a_flush_that_was_not_made() {
+    let late = (FindingCode::LateByThaw, Cause::ConnectionFailed, "function worker", 1);
+    let missing = (FindingCode::SpanMissing, Cause::ConnectionFailed, "consumer", 1);
+    for connections in [0, 1] {
+        assert_findings(&refused(true, connections), &[late]);
+        assert_findings(&refused(false, connections), &[missing]);
+    }
 }
