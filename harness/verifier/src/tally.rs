@@ -125,7 +125,7 @@ pub(crate) enum TraceState {
 
 impl PlaceState {
     /// Its counter among those of matched, missing and excused places; open places have none.
-    fn counter<'a>(self, [matched, missing, excused]: [&'a mut u64; 3]) -> Option<&'a mut u64> {
+    fn counter(self, [matched, missing, excused]: [&mut u64; 3]) -> Option<&mut u64> {
         match self {
             Self::Matched => Some(matched),
             Self::Missing => Some(missing),
