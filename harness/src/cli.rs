@@ -155,6 +155,9 @@ pub struct Lambda {
     /// One environment variable of the function; can be given several times
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     pub variables: Vec<(String, String)>,
+    /// An external extension: its program, which is started beside each runtime; can be given several times
+    #[arg(long, value_name = "FILE")]
+    pub extension: Vec<PathBuf>,
     /// How environments are frozen
     #[arg(long, value_enum, default_value_t)]
     pub freezer: Freezer,
@@ -172,11 +175,15 @@ pub struct Lambda {
 const LAMBDA_EXAMPLES: &str = "\
 The function finds AWS_LAMBDA_RUNTIME_API and all other variables that Lambda sets, none of yours, and \
 OTEL_EXPORTER_OTLP_ENDPOINT, an OTLP/gRPC endpoint of its own: what it exports is held against its \
-freezes.
+freezes. What it prints is in the folder that is told at the start. An extension's name is that of its \
+file, as in /opt/extensions.
+
+The exit code is 0 if every invocation succeeded and nothing was late, unanswered or refused, else 10.
 
 Examples:
   harness lambda --event event.json -- ./bootstrap
   harness lambda --event event.json --invocations 20 --gap 1s -- ./bootstrap
+  harness lambda --extension ./collector -- ./bootstrap
   harness lambda --queue jobs -- python3 -m awslambdaric app.handler";
 
 /// `NAME=VALUE`.

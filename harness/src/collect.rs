@@ -1,7 +1,8 @@
 //! The endpoint's stream as events: a listener for each process, so that the sender of an export is known.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use mock_coralogix::{ApiKeys, Endpoint, EndpointConfig, Observer, Received, Refusal, TlsIdentity};
@@ -16,16 +17,39 @@ use crate::cloud::network::{Conditions, Network};
 use crate::journal::Recorder;
 use crate::template::{MissingValue, Template, Values};
 
+/// How many refusals of one sender are recorded. Whoever is refused more often is so in a loop, and that
+/// must not fill the journal: one more record says so.
+const RECORDED_REFUSALS: u32 = 100;
+
 /// Records what the endpoint receives, before it is answered.
-struct Witness(Recorder);
+struct Witness {
+    recorder: Recorder,
+    /// How many refusals of each sender were recorded.
+    refusals: Mutex<HashMap<Peer, u32>>,
+}
+
+impl Witness {
+    fn new(recorder: Recorder) -> Self {
+        Self { recorder, refusals: Mutex::default() }
+    }
+}
 
 impl Observer for Witness {
     fn export(&self, received: Received, export: Export) {
-        self.0.record_at(self.0.at(received.at), EventKind::ExportAnswered(Box::new(export)));
+        self.recorder.record_at(self.recorder.at(received.at), EventKind::ExportAnswered(Box::new(export)));
     }
 
     fn refused(&self, _: Received, peer: &Peer, refusal: Refusal) {
-        self.0.record(EventKind::ExportRefused { peer: peer.clone(), why: refusal.to_string() });
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = refusals.entry(peer.clone()).or_default();
+        if *count > RECORDED_REFUSALS {
+            return;
+        }
+        *count += 1;
+        let is_one_too_many = *count > RECORDED_REFUSALS;
+        let why =
+            if is_one_too_many { format!("{refusal}, and all further ones are not told") } else { refusal.to_string() };
+        self.recorder.record(EventKind::ExportRefused { peer: peer.clone(), why });
     }
 }
 
@@ -50,13 +74,13 @@ pub struct Listener {
 impl Collector {
     /// An endpoint that knows one API key.
     pub fn new(recorder: Recorder, api_key: &str, identity: TlsIdentity) -> Self {
-        let witness = Arc::new(Witness(recorder.clone()));
+        let witness = Arc::new(Witness::new(recorder.clone()));
         Self::with(recorder, EndpointConfig::tls(ApiKeys::only([api_key]), witness, identity))
     }
 
     /// An endpoint without TLS that knows any API key.
     pub fn plaintext(recorder: Recorder) -> Self {
-        let witness = Arc::new(Witness(recorder.clone()));
+        let witness = Arc::new(Witness::new(recorder.clone()));
         Self::with(recorder, EndpointConfig::plaintext(ApiKeys::Any, witness))
     }
 
@@ -152,4 +176,27 @@ impl Wiring for EnvironmentWiring {
 /// Environment variables with their placeholders filled in.
 pub fn render_env(env: &[(String, Template)], values: &Values) -> Result<Vec<(String, String)>, MissingValue> {
     env.iter().map(|(name, value)| Ok((name.clone(), value.render(values)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn flood_of_refusals_is_recorded_up_to_a_limit_for_each_sender() {
+        let (recorder, mut events) = Recorder::new();
+        let witness = Witness::new(recorder);
+        let received = Received { at: Instant::now(), from: ([127, 0, 0, 1], 1).into() };
+        for _ in 0..10 * RECORDED_REFUSALS {
+            witness.refused(received, &Peer::Service("api".to_owned()), Refusal::CutOff);
+        }
+        witness.refused(received, &Peer::Anyone, Refusal::CutOff);
+        let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.kind).collect();
+        let refusal = |peer, more: &str| EventKind::ExportRefused { peer, why: format!("{}{more}", Refusal::CutOff) };
+        assert_eq!(told.len(), RECORDED_REFUSALS as usize + 2);
+        let last = refusal(Peer::Service("api".to_owned()), ", and all further ones are not told");
+        assert_eq!(told[RECORDED_REFUSALS as usize..], [last, refusal(Peer::Anyone, "")]);
+    }
 }

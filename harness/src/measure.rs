@@ -1,5 +1,6 @@
 //! What a run measured: latencies, rates, cold starts, resources. A fold over its events.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -217,12 +218,14 @@ impl Measurements {
             }
             EventKind::EnvironmentEnded { environment, .. } => _ = self.reset.remove(environment),
             EventKind::InvocationStarted { invocation, cold, deliveries, .. } => {
-                self.lambda.invocations += 1;
-                self.lambda.cold_starts += u64::from(*cold);
+                // A runtime that asks again gets the same one again: it has begun before.
+                if let Entry::Vacant(running) = self.running.entry(invocation.clone()) {
+                    running.insert(event.at);
+                    self.lambda.invocations += 1;
+                    self.lambda.cold_starts += u64::from(*cold);
+                }
                 let is_again = |delivery: &&Delivery| delivery.receive_count > 1;
                 self.queue.redelivered += deliveries.iter().filter(is_again).count() as u64;
-                // A runtime that asks again gets the same one again: it has begun before.
-                self.running.entry(invocation.clone()).or_insert(event.at);
             }
             EventKind::InvocationFinished { invocation, outcome } => {
                 self.lambda.failed += u64::from(matches!(outcome, InvocationOutcome::Failed { .. }));
@@ -323,7 +326,7 @@ mod tests {
             EventKind::InvocationFinished { invocation: InvocationId::new("i"), outcome }
         };
         let measured = measured([invoked(1), invoked(1), finished(), finished()]);
-        assert_eq!(measured.invocation.count(), 1);
+        assert_eq!((measured.lambda.invocations, measured.invocation.count()), (1, 1));
         assert!(measured.invocation.max() >= Some(Duration::from_millis(2)));
     }
 

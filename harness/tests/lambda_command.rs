@@ -7,6 +7,7 @@
 use std::env;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -138,6 +139,26 @@ fn freezer_that_cannot_be_had_is_a_set_up_error() {
             assert!(!folder.path().join("reports").exists());
         }
     }
+}
+
+/// An extension that asks for its events and writes down what it is told.
+const EXTENSION: &str = r#"#!/bin/sh
+api=http://$AWS_LAMBDA_RUNTIME_API/2020-01-01/extension
+id=$(curl -s -D - -o /dev/null -H 'Lambda-Extension-Name: watcher' -d '{"events":["INVOKE"]}' $api/register |
+    tr -d '\r' | sed -n 's/^lambda-extension-identifier: //p')
+while :; do curl -s -H "Lambda-Extension-Identifier: $id" $api/event/next; echo; done"#;
+
+#[test]
+fn extension_is_started_beside_the_function_and_named_as_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = event(&folder, "watcher", EXTENSION);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = lambda(&folder, &["--extension", "watcher"]);
+    let (stdout, stderr) = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("watcher wants INVOKE"), "{stdout}");
+    let output = lambda(&folder, &["--extension", "watcher", "--extension", "./watcher"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A function on its own, from its first environment to its last.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::events::{EventFiles, Jobs};
 use crate::cli::Lambda;
 use crate::cloud::environment::{AfterInit, Environment, InitFailure, Invocation};
 use crate::cloud::event_source::{Behaviour, EventSource, EventSourceSpec};
-use crate::cloud::function::{Account, Function, FunctionSpec, INIT_TIMEOUT, Platform, Recycling};
+use crate::cloud::function::{Account, ExtensionSpec, Function, FunctionSpec, INIT_TIMEOUT, Platform, Recycling};
 use crate::cloud::network::Conditions;
 use crate::cloud::queue::{self, Correlation, QueueSettings, Queues, QueuesConfig};
 use crate::collect::{Collector, EnvironmentWiring};
@@ -42,13 +43,15 @@ const VISIBILITY_TIMEOUTS: u32 = 6;
 /// If something cannot be had, or the function cannot be initialised.
 pub async fn run(options: &Lambda, live: &Live, interrupts: &Interrupts) -> Result<Session, Error> {
     let events = EventFiles::read(&options.event)?;
+    let extensions = extensions(&options.extension)?;
     options.freezer.check()?;
     let folder = RunFolder::create(Path::new("reports"), "lambda")?;
     let spawner = Spawner::start(Some(Path::new("/proc/self/exe")));
     let spawner = spawner.map_err(|error| Error::setup("the thread for processes", error))?;
     let (recorder, stream) = Recorder::new();
     let printing = print(stream, Printer::new(options.json));
-    let stage = Stage { options, folder: &folder, spawner: spawner.clone(), recorder: recorder.clone(), live };
+    let stage =
+        Stage { options, extensions, folder: &folder, spawner: spawner.clone(), recorder: recorder.clone(), live };
     let done = tokio::select! {
         biased;
         () = interrupts.abandon.cancelled() => Err(Error::Interrupted),
@@ -58,6 +61,23 @@ pub async fn run(options: &Lambda, live: &Live, interrupts: &Interrupts) -> Resu
     recorder.finish().await;
     let session = printing.await.map_err(|error| Error::Internal(error.to_string()))?;
     done.map(|()| session)
+}
+
+/// Extensions, each named as its file.
+fn extensions(files: &[PathBuf]) -> Result<Vec<ExtensionSpec>, Error> {
+    let mut extensions: Vec<ExtensionSpec> = Vec::new();
+    for file in files {
+        let (Some(name), Some(path)) = (file.file_name().and_then(OsStr::to_str), file.to_str()) else {
+            return Err(Error::Usage(format!("the extension {} is no file with a name in UTF-8", file.display())));
+        };
+        if extensions.iter().any(|extension| extension.name == name) {
+            return Err(Error::Usage(format!("there are two extensions of the name {name}")));
+        }
+        // Without a slash it would be looked for in the PATH.
+        let command = vec![Path::new(".").join(path).display().to_string()];
+        extensions.push(ExtensionSpec { name: name.to_owned(), command, env: Vec::new() });
+    }
+    Ok(extensions)
 }
 
 /// Shows events as they come, until the last.
@@ -74,6 +94,7 @@ fn print(mut events: mpsc::Receiver<Event>, mut printer: Printer) -> JoinHandle<
 
 struct Stage<'a> {
     options: &'a Lambda,
+    extensions: Vec<ExtensionSpec>,
     folder: &'a RunFolder,
     spawner: Spawner,
     recorder: Recorder,
@@ -178,7 +199,7 @@ impl Stage<'_> {
             memory_mb: options.memory,
             recycling: options.recycle_after.map_or(Recycling::Never, Recycling::After),
             platform: Platform { freezer: options.freezer, ..Platform::default() },
-            extensions: Vec::new(),
+            extensions: self.extensions.clone(),
             account: Account {
                 id: ACCOUNT.to_owned(),
                 region: REGION.to_owned(),

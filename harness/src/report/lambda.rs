@@ -6,10 +6,13 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use verifier::event::{Export, InvocationOutcome, OpenExchanges, Peer};
+use verifier::event::{Export, InvocationOutcome, OpenExchanges, Peer, ProcessEnd, ResetReason};
 use verifier::{EnvironmentId, Event, EventKind, InvocationId, Timestamp};
 
 use crate::measure::Durations;
+
+/// How much of a text that comes from a function stands in a line.
+const TEXT_CHARS: usize = 1_000;
 
 const DIM: Style = Style::new().dimmed();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
@@ -137,29 +140,33 @@ impl Session {
         match kind {
             EventKind::EnvironmentReset { environment, reason, end } => {
                 let mut lines = self.tell(environment, "");
-                lines.push(line("Reset", environment, format!("{reason:?}, its process ended with {end}")));
-                lines.extend(end.output.iter().map(|printed| line("", environment, printed)));
+                lines.push(line("Reset", environment, format!("{} ({end})", reset_in_words(*reason))));
+                lines.extend(end.output.iter().map(|printed| line("", environment, plain(printed))));
                 lines
             }
             EventKind::EnvironmentEnded { environment, end } => {
                 let mut lines = self.tell(environment, "");
-                lines.push(line("End", environment, end));
+                lines.push(line("End", environment, end_in_words(end)));
                 self.environments.remove(environment);
                 lines
             }
             EventKind::ProcessEscaped { environment, pid, name } => {
-                vec![line("Escape", environment, format!("process {pid} ({name}) left its group and was killed"))]
+                vec![line(
+                    "Escape",
+                    environment,
+                    format!("process {pid} ({}) left its group and was killed", plain(name)),
+                )]
             }
             EventKind::ExtensionRegistered { environment, extension, events, .. } => {
-                vec![line("Extension", environment, format!("{extension} wants {}", events.join(", ")))]
+                vec![line("Extension", environment, extension_in_words(extension, events))]
             }
             EventKind::CallRefused { environment, call, status, error_type } => {
                 self.refused += 1;
-                vec![line("Refuse", environment, format!("{call}: {status} {error_type}"))]
+                vec![line("Refuse", environment, format!("{}: {status} {error_type}", plain(call)))]
             }
             EventKind::ExportRefused { peer, why } => {
                 self.refused += 1;
-                vec![line("Refuse", peer, why)]
+                vec![line("Refuse", sender(peer), plain(why))]
             }
             EventKind::EvidenceLost { what, count } => {
                 self.lost += count;
@@ -174,6 +181,10 @@ impl Session {
     }
 
     fn start(&mut self, at: Timestamp, id: &InvocationId, environment: &EnvironmentId, cold: bool) -> Vec<String> {
+        if self.places.contains_key(id) {
+            // A runtime that asks again before it has answered gets the same one again.
+            return Vec::new();
+        }
         // One that was never frozen is told now.
         let lines = self.tell(environment, "");
         self.invocations += 1;
@@ -200,7 +211,7 @@ impl Session {
         self.open_at_freeze += u64::from(open.exports);
         let note = match open.exports {
             0 => String::new(),
-            exports => format!(", {RED}{exports} exports unanswered at the freeze{RED:#}"),
+            exports => format!(", {RED}{} unanswered at the freeze{RED:#}", counted(exports.into(), "export")),
         };
         self.tell(environment, &note)
     }
@@ -217,12 +228,18 @@ impl Session {
             ends.into_iter().partition(|end| thawed.is_some_and(|thawed| *end < thawed));
         if let Some(running) = seen.present.as_mut() {
             running.spans += own.len() as u64;
-            running.last_span_ended = running.last_span_ended.max(own.into_iter().max());
+            // What was on its way when the runtime asked for more was not waited for.
+            if running.finished.is_none() {
+                running.last_span_ended = running.last_span_ended.max(own.into_iter().max());
+            }
         }
         self.late_by_thaw += late.len() as u64;
         match late.len() {
             0 => Vec::new(),
-            count => vec![line("Late", environment, format!("{RED}{count} spans came only with a later thaw{RED:#}"))],
+            count => {
+                let spans = counted(count as u64, "span");
+                vec![line("Late", environment, format!("{RED}{spans} came only with a later thaw{RED:#}"))]
+            }
         }
     }
 
@@ -236,25 +253,40 @@ impl Session {
     /// The figures, as lines.
     pub fn summary(&self) -> String {
         let mut text = String::new();
-        let failed = self.invocations - self.succeeded;
-        let invocations = format!("{}: {} succeeded, {failed} did not", self.invocations, self.succeeded);
-        for (name, figure) in [
-            ("invocations", invocations),
-            ("duration", quantiles(&self.duration)),
-            ("init", format!("{}; {} cold starts", quantiles(&self.init), self.cold_starts)),
-            ("flush", format!("{}, from the end of the last span to /next", quantiles(&self.flush))),
-            ("spans", self.spans_in_words()),
-        ] {
+        for (name, figure) in self.figures() {
             let _ = write!(text, "\n  {DIM}{name:<11}{DIM:#} {figure}");
         }
         text
     }
 
+    fn figures(&self) -> Vec<(&'static str, String)> {
+        let failed = self.invocations - self.succeeded;
+        let mut figures = vec![
+            ("invocations", format!("{}: {} succeeded, {failed} did not", self.invocations, self.succeeded)),
+            ("duration", quantiles(&self.duration)),
+            ("init", format!("{}; {}", quantiles(&self.init), counted(self.cold_starts, "cold start"))),
+            ("flush", self.flush_in_words()),
+            ("spans", self.spans_in_words()),
+        ];
+        if self.refused > 0 {
+            figures.push(("refused", format!("{RED}{}{RED:#}, calls and exports together", self.refused)));
+        }
+        if self.lost > 0 {
+            figures.push(("lost", format!("{RED}{} of evidence{RED:#}", counted(self.lost, "piece"))));
+        }
+        figures
+    }
+
+    fn flush_in_words(&self) -> String {
+        match self.flush.max() {
+            None => "none: no span came before the runtime asked for the next event".to_owned(),
+            Some(_) => format!("{}, from the end of the last span to /next", quantiles(&self.flush)),
+        }
+    }
+
     fn spans_in_words(&self) -> String {
-        format!(
-            "{} in {} exports; {} late by a thaw, {} exports unanswered at a freeze",
-            self.spans, self.exports, self.late_by_thaw, self.open_at_freeze
-        )
+        let (exports, open) = (counted(self.exports, "export"), counted(self.open_at_freeze, "export"));
+        format!("{} in {exports}; {} late by a thaw, {open} unanswered at a freeze", self.spans, self.late_by_thaw)
     }
 }
 
@@ -265,7 +297,7 @@ impl Running {
         if let Some((finished, outcome)) = &self.finished {
             let _ = write!(text, ", {}, {}", millis(finished.since(self.started)), in_words(outcome));
         }
-        let _ = write!(text, ", {} spans", self.spans);
+        let _ = write!(text, ", {}", counted(self.spans, "span"));
         if let Some((ended, (finished, _))) = self.last_span_ended.zip(self.finished.as_ref()) {
             let _ = write!(text, ", flush {}", millis(finished.since(ended)));
         }
@@ -276,13 +308,57 @@ impl Running {
 fn in_words(outcome: &InvocationOutcome) -> String {
     match outcome {
         InvocationOutcome::Succeeded { failed } if failed.is_empty() => format!("{GREEN}succeeded{GREEN:#}"),
-        InvocationOutcome::Succeeded { failed } => format!("succeeded but for {} messages", failed.len()),
+        InvocationOutcome::Succeeded { failed } => {
+            format!("succeeded but for {}", counted(failed.len() as u64, "message"))
+        }
         InvocationOutcome::Failed { error_type, error_message } => {
-            format!("{RED}failed{RED:#}: {error_type} {error_message}")
+            format!("{RED}failed{RED:#}: {} {}", plain(error_type), plain(error_message))
         }
         InvocationOutcome::TimedOut => format!("{RED}timed out{RED:#}"),
         InvocationOutcome::EnvironmentDied => format!("{RED}died{RED:#}"),
     }
+}
+
+fn reset_in_words(reason: ResetReason) -> &'static str {
+    match reason {
+        ResetReason::InitTimedOut => "its Init phase took too long",
+        ResetReason::InitFailed => "its Init phase failed",
+        ResetReason::TimedOut => "its invocation took too long",
+        ResetReason::Exited => "its runtime ended by itself",
+        ResetReason::OutOfMemory => "it used more memory than the function has",
+        ResetReason::ExtensionFailed => "one of its extensions failed",
+    }
+}
+
+fn end_in_words(end: &ProcessEnd) -> String {
+    if end.ordered { format!("in order ({end})") } else { end.to_string() }
+}
+
+fn extension_in_words(extension: &str, events: &[String]) -> String {
+    let events = if events.is_empty() { "no events".to_owned() } else { events.join(" and ") };
+    format!("{} wants {events}", plain(extension))
+}
+
+fn sender(peer: &Peer) -> String {
+    match peer {
+        Peer::Environment(environment) => environment.to_string(),
+        peer => peer.to_string(),
+    }
+}
+
+/// `1 span`, `2 spans`.
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What a function says, as a line that does nothing to a terminal.
+fn plain(text: &str) -> String {
+    let visible = |character: char| if character.is_control() { ' ' } else { character };
+    let mut text: String = text.chars().take(TEXT_CHARS + 1).map(visible).collect();
+    if let Some((cut, _)) = text.char_indices().nth(TEXT_CHARS) {
+        text.replace_range(cut.., "…");
+    }
+    text
 }
 
 fn line(verb: &str, who: impl std::fmt::Display, what: impl std::fmt::Display) -> String {
@@ -366,7 +442,7 @@ mod tests {
     #[test]
     fn flushed_invocation_is_told_with_its_spans_and_flush_time() {
         let (session, lines) = session(vec![(10, started(1)), (14, exported(12)), (15, finished(1)), (16, frozen(0))]);
-        assert_eq!(lines, ["Invoke function-1  #1 cold, 5.00 ms, succeeded, 1 spans, flush 3.00 ms"]);
+        assert_eq!(lines, ["Invoke function-1  #1 cold, 5.00 ms, succeeded, 1 span, flush 3.00 ms"]);
         assert!(session.is_clean());
     }
 
@@ -375,7 +451,7 @@ mod tests {
         let first = [(10, started(1)), (15, finished(1)), (16, frozen(0))];
         let second = [(100, thawed()), (100, started(2)), (101, exported(12)), (105, finished(2)), (106, frozen(0))];
         let (session, lines) = session(first.into_iter().chain(second).collect());
-        assert_eq!(lines[1], "Late function-1  1 spans came only with a later thaw");
+        assert_eq!(lines[1], "Late function-1  1 span came only with a later thaw");
         assert_eq!(lines[2], "Invoke function-1  #2 warm, 5.00 ms, succeeded, 0 spans");
         assert_eq!((session.late_by_thaw, session.is_clean()), (1, false));
     }
@@ -383,7 +459,7 @@ mod tests {
     #[test]
     fn export_that_is_open_at_the_freeze_is_told() {
         let (session, lines) = session(vec![(10, started(1)), (15, finished(1)), (16, frozen(1))]);
-        assert!(lines[0].ends_with("0 spans, 1 exports unanswered at the freeze"), "{lines:?}");
+        assert!(lines[0].ends_with("0 spans, 1 export unanswered at the freeze"), "{lines:?}");
         assert!(!session.is_clean());
     }
 
@@ -404,5 +480,52 @@ mod tests {
         let (session, lines) = session(vec![(10, started(1)), (15, died), (16, ended)]);
         assert_eq!(lines, ["Invoke function-1  #1 cold, 5.00 ms, died, 0 spans", "End function-1  exit code 3"]);
         assert_eq!((session.invocations, session.succeeded, session.is_clean()), (1, 0, false));
+    }
+
+    #[test]
+    fn invocation_that_is_delivered_again_counts_once() {
+        let events = vec![(10, started(1)), (12, started(1)), (15, finished(1)), (16, frozen(0)), (20, started(2))];
+        let (session, lines) = session(events);
+        assert_eq!(lines, ["Invoke function-1  #1 cold, 5.00 ms, succeeded, 0 spans"]);
+        assert_eq!(session.invocations, 2);
+        assert_eq!(session.cold_starts, 1);
+    }
+
+    #[test]
+    fn export_that_arrives_after_the_next_event_was_asked_for_was_not_waited_for() {
+        let (session, lines) = session(vec![(10, started(1)), (15, finished(1)), (35, exported(12)), (36, frozen(0))]);
+        assert_eq!(lines, ["Invoke function-1  #1 cold, 5.00 ms, succeeded, 1 span"]);
+        assert!(session.flush_in_words().starts_with("none"));
+    }
+
+    #[test]
+    fn reset_and_end_are_told_in_words() {
+        let end =
+            |ordered| ProcessEnd { code: None, signal: Some(9), ordered, output: vec!["\u{1b}[2Jlast".to_owned()] };
+        let reset = EventKind::EnvironmentReset {
+            environment: environment(),
+            reason: ResetReason::OutOfMemory,
+            end: end(false),
+        };
+        let ended = EventKind::EnvironmentEnded { environment: environment(), end: end(true) };
+        let (_, lines) = session(vec![(1, reset), (2, ended)]);
+        assert_eq!(lines[0], "Reset function-1  it used more memory than the function has (signal 9)");
+        assert_eq!(lines[1], "function-1   [2Jlast", "nothing reaches the terminal but text");
+        assert_eq!(lines[2], "End function-1  in order (signal 9)");
+    }
+
+    #[test]
+    fn text_of_a_function_is_cut_where_it_gets_too_long() {
+        assert_eq!(plain(&"ä".repeat(TEXT_CHARS)), "ä".repeat(TEXT_CHARS));
+        assert_eq!(plain(&"ä".repeat(TEXT_CHARS + 1)), "ä".repeat(TEXT_CHARS) + "…");
+    }
+
+    #[test]
+    fn refusal_is_told_with_its_sender_and_stands_among_the_figures() {
+        let refused = EventKind::ExportRefused { peer: Peer::Environment(environment()), why: "too large".to_owned() };
+        let (session, lines) = session(vec![(1, refused)]);
+        assert_eq!(lines, ["Refuse function-1  too large"]);
+        assert!(session.figures().iter().any(|(name, _)| *name == "refused"));
+        assert!(!Session::default().figures().iter().any(|(name, _)| *name == "refused" || *name == "lost"));
     }
 }
