@@ -32,6 +32,10 @@ async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
 #[tokio::test]
 async fn events_take_turns_in_an_environment_that_is_frozen_in_between() {
     if env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() {
+        // Of the two, only a function has a handler.
+        if env::var_os("_HANDLER").is_none() {
+            return run_extension().await;
+        }
         return lambda_runtime::run(service_fn(handle)).await.unwrap();
     }
     let folder = tempfile::tempdir().unwrap();
@@ -141,17 +145,25 @@ fn freezer_that_cannot_be_had_is_a_set_up_error() {
     }
 }
 
-/// An extension that asks for its events and writes down what it is told.
-const EXTENSION: &str = r#"#!/bin/sh
-api=http://$AWS_LAMBDA_RUNTIME_API/2020-01-01/extension
-id=$(curl -s -D - -o /dev/null -H 'Lambda-Extension-Name: watcher' -d '{"events":["INVOKE"]}' $api/register |
-    tr -d '\r' | sed -n 's/^lambda-extension-identifier: //p')
-while :; do curl -s -H "Lambda-Extension-Identifier: $id" $api/event/next; echo; done"#;
+/// An extension that asks for its events for ever.
+async fn run_extension() {
+    let api = format!("http://{}/2020-01-01/extension", env::var("AWS_LAMBDA_RUNTIME_API").unwrap());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let register = client.post(format!("{api}/register")).header("lambda-extension-name", "watcher");
+    let registered = register.body(r#"{"events":["INVOKE"]}"#).send().await.unwrap();
+    let identifier = &registered.headers()["lambda-extension-identifier"];
+    loop {
+        let next = client.get(format!("{api}/event/next")).header("lambda-extension-identifier", identifier);
+        next.send().await.unwrap();
+    }
+}
 
 #[test]
 fn extension_is_started_beside_the_function_and_named_as_its_file() {
     let folder = tempfile::tempdir().unwrap();
-    let file = event(&folder, "watcher", EXTENSION);
+    // On AWS an extension is a file, and is given no arguments.
+    let script = format!("#!/bin/sh\nexec {:?} --exact {FUNCTION} --nocapture\n", env::current_exe().unwrap());
+    let file = event(&folder, "watcher", &script);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     let output = lambda(&folder, &["--extension", "watcher"]);
     let (stdout, stderr) = text(&output);
