@@ -274,6 +274,7 @@ async fn what_keeps_a_process_going_from_outside_the_group_is_named_and_killed()
     let child = pid_in(&folder.path().join("child")).await;
     for _ in 0..20 {
         process.suspend();
+        until("the leader goes on", || states(process.id()) != ['T']).await;
         match process.confirm_suspended().await {
             Err(NotStopped::Escaped(escaped)) => assert_eq!(escaped.pid, child),
             otherwise => panic!("{otherwise:?}"),

@@ -110,9 +110,31 @@ impl Process {
         Ok(escaped)
     }
 
-    /// Waits until all threads of the process and of its descendants have stopped.
+    /// Waits until all threads of the process and of its descendants have stopped. Whoever has left the
+    /// group may have those go on that are in it, so it is looked for as long as that takes.
     pub(super) async fn group_stopped(&self) -> Result<(), NotStopped> {
-        self.leader_stopped().await?;
+        let stopped = async {
+            self.leader_stopped().await?;
+            self.descendants_stopped().await
+        };
+        tokio::select! {
+            biased;
+            stopped = stopped => stopped,
+            escaped = self.somebody_escaped() => Err(escaped?),
+        }
+    }
+
+    async fn somebody_escaped(&self) -> io::Result<NotStopped> {
+        loop {
+            // Most processes have stopped by then.
+            tokio::time::sleep(PAUSE).await;
+            if let Some(pid) = self.escaped()?.first() {
+                return Ok(NotStopped::Escaped(Escaped::meet(*pid)));
+            }
+        }
+    }
+
+    async fn descendants_stopped(&self) -> Result<(), NotStopped> {
         for pid in procfs::descendants(self.pid())? {
             self.descendant_stopped(pid).await?;
         }
