@@ -74,7 +74,7 @@ fn extensions(files: &[PathBuf]) -> Result<Vec<ExtensionSpec>, Error> {
             return Err(Error::Usage(format!("there are two extensions of the name {name}")));
         }
         // Without a slash it would be looked for in the PATH.
-        let command = vec![Path::new(".").join(path).display().to_string()];
+        let command = vec![if path.contains('/') { path.to_owned() } else { format!("./{path}") }];
         extensions.push(ExtensionSpec { name: name.to_owned(), command, env: Vec::new() });
     }
     Ok(extensions)

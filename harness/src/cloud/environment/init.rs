@@ -64,8 +64,11 @@ pub enum InitCause {
     Ended(ProcessEnd),
     /// It did not ask for an invocation in time, or one of its extensions for its first event, and was
     /// killed.
-    #[error("it did not ask for an invocation within {0:?}")]
+    #[error("it did not ask for an invocation within {0:?}, or one of its extensions not for its first event")]
     TimedOut(Duration),
+    /// One of its extensions did not register itself in time, and all were killed.
+    #[error("its extensions had not all registered within {0:?}")]
+    NotRegistered(Duration),
     /// It said so itself.
     #[error("it reported {}: {}", .0.error_type, .0.error_message)]
     Reported(FunctionError),
@@ -114,10 +117,18 @@ impl InitCause {
         }
     }
 
+    /// The same, before there was a runtime.
+    fn before_the_runtime(stop: Stop, limit: Duration) -> Self {
+        match Self::new(stop, limit) {
+            Self::TimedOut(limit) => Self::NotRegistered(limit),
+            cause => cause,
+        }
+    }
+
     /// What has failed, if Init can be tried once more.
     pub(super) fn failure(&self) -> Option<Failure> {
         let (reason, shutdown) = match self {
-            Self::TimedOut(_) => (ResetReason::InitTimedOut, ShutdownReason::Timeout),
+            Self::TimedOut(_) | Self::NotRegistered(_) => (ResetReason::InitTimedOut, ShutdownReason::Timeout),
             Self::Ended(_) | Self::Reported(_) => (ResetReason::InitFailed, ShutdownReason::Failure),
             Self::ExtensionFailed { .. } => (ResetReason::ExtensionFailed, ShutdownReason::Failure),
             Self::OutOfMemory(_) => (ResetReason::OutOfMemory, ShutdownReason::Failure),
@@ -149,16 +160,16 @@ impl Environment {
     /// The extensions are started first, and register themselves before there is a runtime.
     async fn init(&self, processes: &mut Processes, limit: Duration, then: AfterInit) -> Result<Instant, InitCause> {
         let limits = self.limits(Deadline::now() + limit);
-        let stopped = |stop| InitCause::new(stop, limit);
         for extension in &self.function.spec.extensions {
             self.start_process(processes, Some(extension)).await?;
         }
         if !self.function.spec.extensions.is_empty() {
+            let stopped = |stop| InitCause::before_the_runtime(stop, limit);
             processes.until(limits, registered).await.map_err(stopped)?;
         }
         self.start_process(processes, None).await?;
         let limits = Limits { kill: self.kill_in_init(then), ..limits };
-        processes.until(limits, rested).await.map_err(stopped)
+        processes.until(limits, rested).await.map_err(|stop| InitCause::new(stop, limit))
     }
 
     /// Starts an extension or, without one, the runtime.
@@ -263,6 +274,7 @@ mod tests {
             InitCause::NotStarted(SpawnError::NoCommand),
             ended(),
             InitCause::TimedOut(Duration::ZERO),
+            InitCause::NotRegistered(Duration::ZERO),
             reported(),
             InitCause::ExtensionFailed { extension: String::new(), why: String::new() },
             InitCause::OutOfMemory(1),
@@ -289,6 +301,7 @@ mod tests {
     fn init_is_tried_once_more_only_where_the_function_has_failed() {
         let reason = |cause: InitCause| cause.failure().map(|failure| failure.reason);
         assert_eq!(reason(InitCause::TimedOut(Duration::ZERO)), Some(ResetReason::InitTimedOut));
+        assert_eq!(reason(InitCause::NotRegistered(Duration::ZERO)), Some(ResetReason::InitTimedOut));
         assert_eq!(reason(ended()), Some(ResetReason::InitFailed));
         assert_eq!(reason(reported()), Some(ResetReason::InitFailed));
         assert_eq!(reason(InitCause::OutOfMemory(1)), Some(ResetReason::OutOfMemory));
