@@ -371,6 +371,7 @@ impl Builder<'_> {
         let (lambda, seed) = (&self.plan.scenario.lambda, self.plan.seed);
         Platform {
             freezer: lambda.freezer,
+            freeze_delay: lambda.freeze_delay,
             delay: lambda.platform_delay.map(|median| PlatformDelay { median, sigma: PLATFORM_DELAY_SIGMA, seed }),
             kills: (lambda.kill > 0.0).then_some(Kills { share: lambda.kill, seed }),
             cuts: self.plan.scenario.network.cut,

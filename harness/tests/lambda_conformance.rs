@@ -88,6 +88,7 @@ impl Api {
             account: "123456789012".to_owned(),
             externals: vec!["collector".to_owned()],
             freezes: false,
+            freezes_at_once: true,
             freezes_after_init: false,
             network: Network::default(),
             recorder,

@@ -236,13 +236,16 @@ fn spans_that_leave_by_a_timer_are_late_by_a_thaw() {
 
 #[test]
 fn flush_that_nobody_awaits_is_open_at_the_freeze() {
-    let probe = Probe { network: "latency = \"20ms\"", ..Probe::new(NOT_AWAITED) };
+    // What an environment's first invocation leaves open is a flush; later, one export waits for the other.
+    let lambda = "freeze_delay = \"5ms\"\nrecycle_after = 5";
+    let probe = Probe { lambda, network: "latency = \"20ms\"", ..Probe::new(NOT_AWAITED) };
     probe.run().assert_only_failure("export-open-at-freeze", "flush-not-awaited");
 }
 
 #[test]
 fn flush_that_nobody_awaits_is_open_at_the_freeze_of_environments_with_one_invocation() {
-    let probe = Probe { lambda: "recycle_after = 1", network: "latency = \"20ms\"", ..Probe::new(NOT_AWAITED) };
+    let lambda = "freeze_delay = \"5ms\"\nrecycle_after = 1";
+    let probe = Probe { lambda, network: "latency = \"20ms\"", ..Probe::new(NOT_AWAITED) };
     probe.run().assert_only_failure("export-open-at-freeze", "flush-not-awaited");
 }
 

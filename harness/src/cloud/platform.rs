@@ -24,6 +24,9 @@ const LONGEST_DELAY: Duration = Duration::from_secs(60);
 pub struct Platform {
     /// How environments are frozen.
     pub freezer: Freezer,
+    /// How long after everybody waits they are frozen. On AWS it is not known, and short; not at all is the
+    /// strictest. What begins in between is seen to be under way at the freeze.
+    pub freeze_delay: Duration,
     /// How long the platform takes to get ready before it starts anything; without it, no time at all.
     pub delay: Option<PlatformDelay>,
     /// Which environments are killed at a random moment.

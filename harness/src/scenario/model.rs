@@ -69,6 +69,8 @@ pub struct Lambda {
     pub kill: f64,
     /// How environments are frozen.
     pub freezer: Freezer,
+    /// How long after its runtime asked for the next invocation an environment is frozen. Default: at once.
+    pub freeze_delay: Duration,
     /// Which idle environment is used.
     pub choice: EnvironmentChoice,
     /// The median of what the platform takes before it starts an environment. Without it, no time.

@@ -47,6 +47,7 @@ pub(super) struct RawLambda {
     pub(super) kill: Option<Spanned<f64>>,
     #[serde(default)]
     pub(super) freezer: RawFreezer,
+    pub(super) freeze_delay: Option<RawDuration>,
     #[serde(default)]
     pub(super) environments: EnvironmentChoice,
     pub(super) platform_delay: Option<Spanned<RawDuration>>,

@@ -124,6 +124,7 @@ fn lambda(source: &Source, raw: &RawLambda) -> Result<Lambda, InputError> {
         idle_timeout: raw.idle_timeout.as_ref().map(|timeout| positive(source, timeout)).transpose()?,
         kill: raw.kill.as_ref().map_or(Ok(0.0), |share| share_of_all(source, share))?,
         freezer: freezer(&raw.freezer),
+        freeze_delay: raw.freeze_delay.map_or(Duration::ZERO, |delay| delay.0),
         choice: raw.environments,
         platform_delay: raw.platform_delay.as_ref().map(|delay| positive(source, delay)).transpose()?,
         scaling: raw.scaling.as_ref().map(|raw| scaling(source, raw)).transpose()?,

@@ -99,13 +99,13 @@ fn loads_that_cannot_be_are_refused() {
 #[test]
 fn lambda_and_network_are_as_the_scenario_says() {
     let scenario = read(&format!(
-        "{SMALL}[lambda]\nkill = 0.1\nfreezer = \"off\"\nenvironments = \"least-recently-used\"\n\
+        "{SMALL}[lambda]\nkill = 0.1\nfreezer = \"off\"\nfreeze_delay = \"5ms\"\nenvironments = \"least-recently-used\"\n\
          platform_delay = \"250ms\"\nidle_timeout = \"5m\"\n[lambda.scaling]\ntime_scale = 60.0\n\
          [network]\nlatency = \"20ms\"\ncut = \"black-hole\"\ncut_after = 3\n[allow]\nexcused = 7\n"
     ))
     .unwrap();
     let lambda = scenario.lambda;
-    assert_eq!((lambda.kill, lambda.freezer), (0.1, Freezer::Off));
+    assert_eq!((lambda.kill, lambda.freezer, lambda.freeze_delay), (0.1, Freezer::Off, Duration::from_millis(5)));
     assert_eq!(lambda.choice, EnvironmentChoice::LeastRecentlyUsed);
     assert_eq!(lambda.platform_delay, Some(Duration::from_millis(250)));
     assert_eq!(lambda.idle_timeout, Some(Duration::from_secs(300)));

@@ -358,8 +358,10 @@ impl Checker<'_> {
 
     fn connection(&self, delivery: &DeliveryRecord) -> Option<Violation> {
         let DeliveryRecord { host, invocation, .. } = delivery;
-        // Whoever has given a connection up already leaves the next one behind when its time is over.
-        let key = host.flush_not_awaited().filter(|_| delivery.connecting && !host.refused)?;
+        // Whoever has given a connection up already leaves the next one behind when its time is over. And a
+        // connection of a later invocation may be for what an earlier one has left.
+        let is_for_it = delivery.connecting && host.is_first && !host.refused;
+        let key = host.flush_not_awaited().filter(|_| is_for_it)?;
         let evidence = format!(
             "{} was still connecting to the endpoint when it asked for the next invocation after {invocation}",
             host.environment

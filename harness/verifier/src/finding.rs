@@ -471,20 +471,8 @@ impl Findings {
     }
 
     /// The finding that a filing's cases follow from: the strongest of its roots that was found.
-    fn root_of<'a>(&'a self, filing: &'a Filing) -> Option<&'a FindingKey> {
-        self.rival_of(&filing.key).or_else(|| filing.roots.iter().find(|root| self.stands(root)))
-    }
-
-    /// What explains better than a flush that nobody awaits why exports are open at freezes: that there is
-    /// none, if more spans were late by a thaw. A timer may fire at any moment, a freeze's as well.
-    fn rival_of(&self, key: &FindingKey) -> Option<&FindingKey> {
-        if *key != FindingKey::flush_not_awaited(key.subject.clone()) {
-            return None;
-        }
-        let count = |key: &FindingKey| self.with_key(key.clone()).map(|(_, cases)| cases.count).sum::<u64>();
-        let late = FindingKey::late_by_thaw(key.subject.clone());
-        let is_outnumbered = count(&late) > count(key);
-        self.with_key(late).next().filter(|_| is_outnumbered).map(|(filing, _)| &filing.key)
+    fn root_of<'a>(&self, filing: &'a Filing) -> Option<&'a FindingKey> {
+        filing.roots.iter().find(|root| self.stands(root))
     }
 
     /// The filings under a key that have cases.

@@ -38,8 +38,10 @@ struct Environment {
     invocation: Option<InvocationId>,
     /// When its process was started or thawed last.
     awake_since: Timestamp,
-    /// The latest exports since then: whether all that each holds had ended before.
-    of_earlier_spans: VecDeque<bool>,
+    /// The latest exports since then: whether each holds anything that had ended before.
+    with_leftovers: VecDeque<bool>,
+    /// How many invocations its process was given.
+    invocations: u32,
     /// How the harness cut the connections of its process, if it did.
     cut: Option<Cut>,
     /// Whether an export of its has been stored since.
@@ -57,25 +59,34 @@ impl Environment {
             cycle: Cycle { process: 0, thaws: 0 },
             invocation: None,
             awake_since: Timestamp::from_unix_nanos(0),
-            of_earlier_spans: VecDeque::new(),
+            with_leftovers: VecDeque::new(),
+            invocations: 0,
             cut: None,
             recovered: false,
             death: None,
         }
     }
 
+    /// Another delivery of the same invocation is none.
+    fn invoke(&mut self, invocation: &InvocationId) {
+        if self.invocation.as_ref() != Some(invocation) {
+            self.invocations = self.invocations.saturating_add(1);
+            self.invocation = Some(invocation.clone());
+        }
+    }
+
     fn thaw(&mut self, at: Timestamp) {
         self.cycle.thaws += 1;
         self.awake_since = at;
-        self.of_earlier_spans.clear();
+        self.with_leftovers.clear();
     }
 
-    /// Whether what is open now, the latest exports, holds nothing of the present invocation: whoever has
-    /// left it for later exports it when the environment is thawed, and the next freeze comes upon it.
-    fn open_exports_are_of_earlier_spans(&self, open: OpenExchanges) -> bool {
+    /// Whether what is open now, the latest exports, was left by earlier invocations: who leaves spans for
+    /// later exports them when the environment is thawed, and the next freeze comes upon that.
+    fn open_exports_are_leftovers(&self, open: OpenExchanges) -> bool {
         let open = open.exports as usize;
-        let latest = self.of_earlier_spans.iter().rev().take(open);
-        self.of_earlier_spans.len() >= open && latest.copied().all(|earlier| earlier)
+        let latest = self.with_leftovers.iter().rev().take(open);
+        self.with_leftovers.len() >= open && latest.copied().all(|leftovers| leftovers)
     }
 
     /// With a new process: a reset leaves nothing of the old one's.
@@ -112,6 +123,8 @@ pub(crate) struct Host {
     pub(crate) cut: bool,
     /// Whether a connection of its process failed while it had the delivery.
     pub(crate) refused: bool,
+    /// Whether it was the first that its process was given: nobody can have left anything for later.
+    pub(crate) is_first: bool,
 }
 
 impl Host {
@@ -188,7 +201,7 @@ impl Processes {
             EventKind::EnvironmentThawed { environment } => self.change(environment, |known| known.thaw(event.at)),
             EventKind::ExportAnswered(export) => self.note_export(export),
             EventKind::InvocationStarted { environment, invocation, .. } => {
-                self.change(environment, |known| known.invocation = Some(invocation.clone()))
+                self.change(environment, |known| known.invoke(invocation))
             }
             EventKind::EnvironmentReset { environment, reason, end } => {
                 self.reset_environment(environment, *reason, end)
@@ -225,16 +238,15 @@ impl Processes {
         None
     }
 
-    /// Notes of an export whether it holds only what had ended before its environment was thawed.
+    /// Notes of an export whether it holds anything that had ended before its environment was thawed.
     fn note_export<T>(&mut self, export: &Export) -> Option<T> {
         let Peer::Environment(environment) = &export.peer else { return None };
         let known = self.environments.get_mut(environment)?;
-        let mut spans = export.resource_spans.iter().flat_map(|batch| &batch.spans).peekable();
-        let of_earlier_spans = spans.peek().is_some() && spans.all(|span| span.end < known.awake_since);
-        if known.of_earlier_spans.len() == KNOWN_EXPORTS {
-            known.of_earlier_spans.pop_front();
+        let mut spans = export.resource_spans.iter().flat_map(|batch| &batch.spans);
+        if known.with_leftovers.len() == KNOWN_EXPORTS {
+            known.with_leftovers.pop_front();
         }
-        known.of_earlier_spans.push_back(of_earlier_spans);
+        known.with_leftovers.push_back(spans.any(|span| span.end < known.awake_since));
         None
     }
 
@@ -252,7 +264,7 @@ impl Processes {
             open.exports
         );
         let function = format!("function {}", known.function);
-        let filing = if known.open_exports_are_of_earlier_spans(open) {
+        let filing = if known.open_exports_are_leftovers(open) {
             Filing::leftovers_open_at_freeze(function)
         } else {
             FindingKey::flush_not_awaited(function).into()
@@ -348,6 +360,7 @@ impl Processes {
             cycle: known.map_or_else(Cycle::default, |known| known.cycle),
             cut: known.is_some_and(|known| known.cut.is_some() && !known.recovered),
             refused: false,
+            is_first: known.is_some_and(|known| known.invocations <= 1),
         }
     }
 

@@ -106,14 +106,43 @@ fn timer_whose_export_is_open_at_a_freeze_is_no_flush_that_nobody_awaits() {
 }
 
 #[test]
-fn timer_that_once_fires_for_the_present_span_is_still_no_flush_that_nobody_awaits() {
-    let mut story = left_to_a_timer(3, |_| 0);
-    story.events.truncate(story.events.len() - 3);
-    delivered(&mut story, Ids(3));
-    story.tell_fresh_span(consumer(Ids(3), 1));
-    frozen(&mut story, Ids(3), 1, 0);
-    let judgement = assert_findings(&story.ended(), &[(LATE.0, LATE.1, LATE.2, 2)]);
-    assert_eq!(judgement.findings[0].consequences.get(&FindingCode::ExportOpenAtFreeze), Some(&1));
+fn timer_whose_export_also_holds_the_present_span_is_no_flush_that_nobody_awaits() {
+    let mut story = Story::begun(2);
+    delivered(&mut story, Ids(0));
+    frozen(&mut story, Ids(0), 0, 0);
+    delivered(&mut story, Ids(1));
+    let (peer, mut present) = consumer(Ids(1), 1);
+    present.end = story.now();
+    story.tell_spans(peer, vec![consumer(Ids(0), 1).1, present]);
+    frozen(&mut story, Ids(1), 1, 0);
+    assert_findings(&story.ended(), &[LATE]);
+}
+
+#[test]
+fn flush_that_was_seen_once_explains_the_exports_that_lag_behind_it() {
+    let mut story = Story::begun(3);
+    delivered(&mut story, Ids(0));
+    story.tell_fresh_span(consumer(Ids(0), 1));
+    frozen(&mut story, Ids(0), 1, 0);
+    delivered(&mut story, Ids(1));
+    frozen(&mut story, Ids(1), 0, 0);
+    delivered(&mut story, Ids(2));
+    story.tell_span(consumer(Ids(1), 1));
+    frozen(&mut story, Ids(2), 1, 0);
+    let judgement = assert_findings(&story.ended(), &[NOT_AWAITED]);
+    let consequences: Vec<_> = judgement.findings[0].consequences.iter().map(|(code, count)| (*code, *count)).collect();
+    let expected = [(FindingCode::ExportOpenAtFreeze, 1), (FindingCode::LateByThaw, 1), (FindingCode::SpanMissing, 1)];
+    assert_eq!(consequences, expected);
+}
+
+#[test]
+fn connection_of_a_later_invocation_may_be_for_what_an_earlier_one_has_left() {
+    let mut story = Story::begun(2);
+    delivered(&mut story, Ids(0));
+    frozen(&mut story, Ids(0), 0, 0);
+    delivered(&mut story, Ids(1));
+    frozen(&mut story, Ids(1), 0, 1);
+    assert_findings(&story.ended(), &[(FindingCode::SpanMissing, Cause::NotFlushed, "consumer", 2)]);
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Environment {
     }
 
     /// The APIs have stopped the processes already, in the moment in which the last of them asked;
-    /// except for one that does so faster than its start was reported.
+    /// except for one that does so faster than its start was reported, and where a freeze takes its time.
     ///
     /// Where nothing is to be frozen, nothing is, and nothing is told.
     pub(super) async fn freeze(&mut self) -> Result<(), NotStopped> {
@@ -122,6 +122,10 @@ impl Environment {
             return Ok(());
         }
         let Some(processes) = &self.processes else { return Ok(()) };
+        let delay = self.function.spec.platform.freeze_delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         let escaped = processes.suspend().await?;
         self.record_escaped(escaped);
         self.frozen = true;
@@ -158,6 +162,7 @@ impl Environment {
             account: spec.account.id.clone(),
             externals: spec.extensions.iter().map(|extension| extension.name.clone()).collect(),
             freezes: self.freezes(),
+            freezes_at_once: self.function.spec.platform.freeze_delay.is_zero(),
             freezes_after_init: then == AfterInit::Freeze,
             network: self.wired.network.clone(),
             recorder: self.function.recorder.clone(),

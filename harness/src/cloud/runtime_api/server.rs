@@ -40,6 +40,8 @@ pub struct ApiSpec {
     pub externals: Vec<String>,
     /// Whether processes are stopped when everybody waits.
     pub freezes: bool,
+    /// Whether they are stopped in that very moment, and not a little later by the environment.
+    pub freezes_at_once: bool,
     /// Whether there will be nothing to do once the environment is initialised.
     pub freezes_after_init: bool,
     /// The way to the endpoint, which is told of the moment of a freeze.

@@ -391,7 +391,9 @@ impl Shared {
         let at = Instant::now();
         if self.spec.freezes && (state.activity == Activity::Invocation || self.spec.freezes_after_init) {
             self.spec.network.mark();
-            state.processes.iter().filter_map(Weak::upgrade).for_each(|process| process.suspend());
+            if self.spec.freezes_at_once {
+                state.processes.iter().filter_map(Weak::upgrade).for_each(|process| process.suspend());
+            }
         }
         state.activity = Activity::Rest;
         permit.send(Call::Rested { at });
@@ -443,6 +445,7 @@ mod tests {
             account: "123456789012".to_owned(),
             externals: Vec::new(),
             freezes: false,
+            freezes_at_once: true,
             freezes_after_init: false,
             network: Network::default(),
             recorder,

@@ -304,9 +304,18 @@ impl Story {
     }
 
     pub(crate) fn tell_export(&mut self, (peer, span): (Peer, Span), answer: ExportAnswer) {
+        self.tell_batch(peer, vec![span], answer);
+    }
+
+    /// Several spans in one export.
+    pub(crate) fn tell_spans(&mut self, peer: Peer, spans: Vec<Span>) {
+        self.tell_batch(peer, spans, ExportAnswer::Stored);
+    }
+
+    fn tell_batch(&mut self, peer: Peer, spans: Vec<Span>, answer: ExportAnswer) {
         let service = if matches!(peer, Peer::Environment(_)) { "worker" } else { "api" };
         let attributes = vec![Attribute { key: "service.name".to_owned(), value: service.to_owned() }];
-        let resource_spans = vec![ResourceSpans { resource: Resource { attributes }, spans: vec![span] }];
+        let resource_spans = vec![ResourceSpans { resource: Resource { attributes }, spans }];
         let export = self.events.len() as u64;
         self.tell(EventKind::ExportAnswered(Box::new(Export { export, peer, answer, resource_spans })));
     }
