@@ -59,7 +59,11 @@ pub async fn run(options: &Lambda, live: &Live, interrupts: &Interrupts) -> Resu
     };
     spawner.kill_all();
     recorder.finish().await;
-    let session = printing.await.map_err(|error| Error::Internal(error.to_string()))?;
+    let mut session = printing.await.map_err(|error| Error::Internal(error.to_string()))?;
+    if recorder.refused() > 0 {
+        tracing::warn!(events = recorder.refused(), "refused because too many waited: the figures are not whole");
+        session.lost += recorder.refused();
+    }
     done.map(|()| session)
 }
 
