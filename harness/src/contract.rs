@@ -1,11 +1,12 @@
 //! Reads a trace contract, `contract.toml`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
 use toml::Spanned;
-use verifier::TraceContract;
-use verifier::contract::ContractError;
+use verifier::contract::{ContractError, ForeignSpans, NameRule, Per, SpanContract, StatusRule};
+use verifier::{SpanKind, TraceContract};
 
 use crate::input::{InputError, Source};
 use crate::manifest::raw::Named;
@@ -16,9 +17,52 @@ use crate::manifest::raw::Named;
 /// The first thing that is wrong with the file.
 pub fn read(file: &Path) -> Result<TraceContract, InputError> {
     let source = Source::read(file)?;
-    let contract: TraceContract = source.parse()?;
+    let contract = source.parse::<RawContract>()?.into_contract();
     contract.validate().map_err(|error| located(&source, &error))?;
     Ok(contract)
+}
+
+/// A contract as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawContract {
+    name: String,
+    span: BTreeMap<String, RawSpan>,
+}
+
+/// A span as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSpan {
+    service: String,
+    name: String,
+    kind: SpanKind,
+    parent: Option<String>,
+    per: Per,
+}
+
+impl RawContract {
+    fn into_contract(self) -> TraceContract {
+        TraceContract {
+            name: self.name,
+            spans: self.span.into_iter().map(|(role, span)| (role, span.into_contract())).collect(),
+            extras: BTreeMap::new(),
+            resource: BTreeMap::new(),
+            foreign: ForeignSpans::Count,
+            sampling: None,
+            severity: BTreeMap::new(),
+        }
+    }
+}
+
+impl RawSpan {
+    fn into_contract(self) -> SpanContract {
+        let Self { service, name, kind, parent, per } = self;
+        let (attributes, resource) = (BTreeMap::new(), BTreeMap::new());
+        let name = NameRule::Exact(name);
+        let (link, status, max_duration) = (None, StatusRule::Any, None);
+        SpanContract { service, name, kind, parent, link, per, attributes, resource, status, max_duration }
+    }
 }
 
 /// A contract, for the places of its roles alone.

@@ -182,7 +182,10 @@ impl Run<'_> {
             scenario: scenario.name.clone(),
             faults: faults.iter().map(ToString::to_string).collect(),
             contract: manifest.contract.clone(),
-            request_attributes: manifest.correlation.span_attributes.clone(),
+            correlation: verifier::event::Correlation {
+                request: manifest.correlation.span_attributes.clone(),
+                ..Default::default()
+            },
             patience: scenario.patience,
             excused_at_most: scenario.excused_at_most,
         })));

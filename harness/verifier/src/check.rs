@@ -321,7 +321,12 @@ impl Checker<'_> {
             subject: name.clone(),
             roots,
             place: Place::Slot(place),
-            evidence: format!("no span {:?} of {}: {}", span.name, span.service, self.fact_in_words(slot.fact)),
+            evidence: format!(
+                "no span {:?} of {}: {}",
+                span.name.as_str(),
+                span.service,
+                self.fact_in_words(slot.fact)
+            ),
         }
     }
 
@@ -520,7 +525,7 @@ impl Checker<'_> {
     }
 
     fn parent_lost(&self, slot: Slot, span: usize, lost: Slot) -> Violation {
-        let evidence = format!("its parent, the span {:?}, never came", self.role(lost).span.name);
+        let evidence = format!("its parent, the span {:?}, never came", self.role(lost).span.name.as_str());
         let violation = self.at_span(FindingCode::ParentLost, Cause::ParentMissing, slot, span, evidence);
         Violation { roots: self.explanations(lost), ..violation }
     }

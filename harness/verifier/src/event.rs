@@ -14,7 +14,7 @@ use crate::span::ResourceSpans;
 use crate::time::{Timestamp, nanoseconds};
 
 /// The version of the journal's form. It grows when a reader of the last one could misread the new one.
-pub const JOURNAL_VERSION: u32 = 2;
+pub const JOURNAL_VERSION: u32 = 3;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -318,15 +318,29 @@ pub struct RunStarted {
     pub faults: Vec<String>,
     /// What a complete trace is.
     pub contract: TraceContract,
-    /// The names of the span attributes in which a request's identity can be seen.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub request_attributes: Vec<String>,
+    /// Where a request's identity can be seen in spans.
+    #[serde(default)]
+    pub correlation: Correlation,
     /// How long things may take.
     pub patience: Patience,
     /// How many spans may be missing through kills that the scenario orders, and still be excused. If
     /// left out, any number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excused_at_most: Option<u64>,
+}
+
+/// The names of the span attributes in which it can be seen what a span is for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Correlation {
+    /// Those whose text holds the request id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub request: Vec<String>,
+    /// Those whose text is a message's id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub message: Vec<String>,
+    /// Those whose text is an invocation's id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub invocation: Vec<String>,
 }
 
 /// How long things may take before somebody draws a conclusion.

@@ -79,6 +79,8 @@ pub(crate) fn expected_slots(record: &RequestRecord, roles: &Roles) -> Vec<Slot>
             }),
             Per::Message => slots.extend(message_slots(role, record)),
             Per::Delivery => slots.extend(delivery_slots(role, record)),
+            // They belong to no single request.
+            Per::Invocation | Per::Environment => {}
         }
     }
     slots

@@ -20,13 +20,16 @@
 //! | `expect` | the spans that the ledger and the contract ask for |
 //! | `assemble` | which span belongs to which request |
 //! | `check` | one small function per rule |
+//! | [`code`], [`cause`] | what can be wrong, and why |
 //! | [`finding`], `tree` | what was found, with its evidence |
 //! | [`tally`] | what was counted, and the equations that must balance |
 //! | [`verifier`] | told what happened, it judges |
 //! | [`verdict`] | the one place where a run passes or fails |
 
 mod assemble;
+pub mod cause;
 mod check;
+pub mod code;
 pub mod contract;
 pub mod event;
 mod expect;

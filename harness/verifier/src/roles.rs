@@ -40,7 +40,7 @@ impl Roles {
     fn push(&mut self, name: &str, span: SpanContract, depth: usize) {
         let parent = span.parent.as_deref().and_then(|parent| self.named(parent));
         let by_name = self.by_service_and_name.entry(span.service.clone()).or_default();
-        by_name.insert(span.name.clone(), RoleId(self.roles.len()));
+        by_name.insert(span.name.as_str().to_owned(), RoleId(self.roles.len()));
         self.roles.push(Role { name: name.to_owned(), span, parent, depth });
     }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::assemble::{Assembly, MatchedBy, SeenSpan};
 use crate::check::{Case, Matching, Place, Violation, carrier_missing, late_by_thaw_evidence, violations};
 use crate::contract::Per;
-use crate::event::{Carrier, Event, EventKind, Export, ExportAnswer, Patience, Peer, RequestOutcome, RunStarted};
+use crate::event::{
+    Carrier, Correlation, Event, EventKind, Export, ExportAnswer, Patience, Peer, RequestOutcome, RunStarted,
+};
 use crate::expect::{Slot, is_sent_again};
 use crate::finding::{Cause, Example, Filing, FindingCode, FindingKey, Findings, Severity};
 use crate::id::{RequestId, SpanId, TraceId};
@@ -48,7 +50,7 @@ pub struct Verifier {
 struct Setup {
     started: bool,
     tag: u32,
-    request_attributes: Vec<String>,
+    correlation: Correlation,
     roles: Roles,
     patience: Patience,
     excused_at_most: Option<u64>,
@@ -137,7 +139,7 @@ impl Verifier {
         self.setup = Setup {
             started: true,
             tag: run.tag,
-            request_attributes: run.request_attributes.clone(),
+            correlation: run.correlation.clone(),
             roles: Roles::new(&run.contract),
             patience: run.patience,
             excused_at_most: run.excused_at_most,
@@ -204,7 +206,7 @@ impl Verifier {
 
     fn seen(&self, span: &Span, resource: &Resource, export: &Export, received: Timestamp) -> SeenSpan {
         let service = resource.service_name().unwrap_or_default();
-        let named = self.setup.request_attributes.iter().filter_map(|key| span.attribute(key));
+        let named = self.setup.correlation.request.iter().filter_map(|key| span.attribute(key));
         let names = named.filter_map(RequestId::find_in).find(|request| request.run() == self.setup.tag);
         SeenSpan {
             trace_id: span.trace_id,

@@ -5,7 +5,7 @@ mod story;
 use std::time::Duration;
 
 use story::{Ids, Story, assert_findings, consumer_in, contract, end, environment, producer, server, span_id};
-use verifier::contract::{Per, SpanContract, TraceContract};
+use verifier::contract::{NameRule, SpanContract, TraceContract};
 use verifier::event::{Fault, InvocationOutcome, Peer, ResetReason};
 use verifier::finding::Cause;
 use verifier::tally::Equation;
@@ -307,7 +307,8 @@ fn flaw_of_an_excused_span_that_came_after_all_ends_the_excuse() {
 fn contract_with_work() -> TraceContract {
     let mut contract = contract();
     let (service, name, parent) = ("worker".to_owned(), "db.insert".to_owned(), Some("consumer".to_owned()));
-    let work = SpanContract { service, name, kind: SpanKind::Client, parent, per: Per::Delivery };
+    let name = NameRule::Exact(name);
+    let work = SpanContract { service, name, kind: SpanKind::Client, parent, ..contract.spans["consumer"].clone() };
     contract.spans.insert("work".to_owned(), work);
     contract
 }

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use verifier::contract::{Per, SpanContract, TraceContract};
+use verifier::contract::{ForeignSpans, Per, SpanContract, StatusRule, TraceContract};
 use verifier::event::{
-    Carrier, Delivery, Export, ExportAnswer, Fault, InvocationOutcome, JOURNAL_VERSION, OpenExchanges, Patience,
-    ProcessEnd, RequestOutcome, ResetReason, RunStarted,
+    Carrier, Correlation, Delivery, Export, ExportAnswer, Fault, InvocationOutcome, JOURNAL_VERSION, OpenExchanges,
+    Patience, ProcessEnd, RequestOutcome, ResetReason, RunStarted,
 };
 use verifier::finding::Cause;
 use verifier::span::{Attribute, Resource, ResourceSpans, SpanStatus};
@@ -28,10 +28,15 @@ pub(crate) const START: Timestamp = Timestamp::from_unix_nanos(1_700_000_000_000
 pub(crate) fn contract() -> TraceContract {
     let span = |service: &str, name: &str, kind, parent: Option<&str>, per| SpanContract {
         service: service.to_owned(),
-        name: name.to_owned(),
+        name: name.into(),
         kind,
         parent: parent.map(str::to_owned),
+        link: None,
         per,
+        attributes: BTreeMap::new(),
+        resource: BTreeMap::new(),
+        status: StatusRule::Any,
+        max_duration: None,
     };
     TraceContract {
         name: "story".to_owned(),
@@ -40,6 +45,11 @@ pub(crate) fn contract() -> TraceContract {
             ("producer".to_owned(), span("api", "sqs.send", SpanKind::Producer, Some("server"), Per::Message)),
             ("consumer".to_owned(), span("worker", "sqs.process", SpanKind::Consumer, Some("producer"), Per::Delivery)),
         ]),
+        extras: BTreeMap::new(),
+        resource: BTreeMap::new(),
+        foreign: ForeignSpans::Count,
+        sampling: None,
+        severity: BTreeMap::new(),
     }
 }
 
@@ -374,7 +384,7 @@ fn run_started() -> RunStarted {
         scenario: "story".to_owned(),
         faults: Vec::new(),
         contract: contract(),
-        request_attributes: vec!["customer.id".to_owned()],
+        correlation: Correlation { request: vec!["customer.id".to_owned()], ..Correlation::default() },
         patience: Patience::default(),
         excused_at_most: None,
     }
