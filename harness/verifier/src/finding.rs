@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::cause::Cause;
 pub use crate::code::{FindingCode, Severity};
 use crate::id::{RequestId, TraceId};
+use crate::losses::{Losses, Pattern};
 
 /// What makes two findings the same finding: code, cause and what it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,6 +100,16 @@ pub(crate) struct Filing {
 }
 
 impl Filing {
+    /// The same case, of which nothing can be said because the machine stalled.
+    pub(crate) fn doubted(self) -> Self {
+        Self { key: FindingKey { cause: Cause::MachineStalled, ..self.key }, roots: Vec::new() }
+    }
+
+    /// Whether nothing can be said about it, because the machine stalled.
+    fn is_doubted(&self) -> bool {
+        self.key.cause == Cause::MachineStalled
+    }
+
     /// An export is open at a freeze and holds nothing of the invocation that is over: what was left for
     /// later is on its way at last.
     pub(crate) fn leftovers_open_at_freeze(process: String) -> Self {
@@ -128,6 +139,8 @@ pub(crate) struct Findings {
     cases: BTreeMap<Filing, Cases>,
     /// How many filings there are of each code and cause.
     subjects: BTreeMap<(FindingCode, Cause), usize>,
+    /// What findings weigh, where that differs from their own severity.
+    severity: BTreeMap<FindingCode, Severity>,
 }
 
 /// The cases that were filed together.
@@ -138,6 +151,16 @@ struct Cases {
 }
 
 impl Findings {
+    /// None yet, of which some weigh otherwise.
+    pub(crate) fn weighing(severity: BTreeMap<FindingCode, Severity>) -> Self {
+        Self { severity, ..Self::default() }
+    }
+
+    /// How much a finding with this code weighs.
+    pub(crate) fn severity_of(&self, code: FindingCode) -> Severity {
+        self.severity.get(&code).copied().unwrap_or_else(|| code.severity())
+    }
+
     /// Counts a case; its evidence is only asked for while examples are wanted.
     pub(crate) fn add(&mut self, filing: impl Into<Filing>, example: impl FnOnce() -> Example) {
         let filing = self.known_or_others(filing.into());
@@ -149,12 +172,12 @@ impl Findings {
     }
 
     /// Takes a case back that later evidence has refuted.
-    pub(crate) fn retract(&mut self, filing: &Filing, request: RequestId) {
+    pub(crate) fn retract(&mut self, filing: &Filing, request: Option<RequestId>) {
         let others = filing.key.others();
         let filing = if self.cases.contains_key(filing) { filing } else { &others };
         let Some(cases) = self.cases.get_mut(filing) else { return };
         cases.count = cases.count.saturating_sub(1);
-        if let Some(example) = cases.examples.iter().position(|example| example.request == Some(request)) {
+        if let Some(example) = cases.examples.iter().position(|example| example.request == request) {
             cases.examples.remove(example);
         }
     }
@@ -193,11 +216,20 @@ impl Findings {
         self.with_key(key.clone()).any(|(filing, _)| self.root_of(filing).is_none())
     }
 
-    /// The findings, failures and causes first.
-    pub(crate) fn to_vec(&self) -> Vec<Finding> {
+    /// What cannot be judged because the machine stalled, each code with the number of its cases.
+    pub(crate) fn doubted(&self) -> BTreeMap<FindingCode, u64> {
+        let mut doubted = BTreeMap::new();
+        for (filing, cases) in self.filed().filter(|(filing, _)| filing.is_doubted()) {
+            *doubted.entry(filing.key.code).or_default() += cases.count;
+        }
+        doubted
+    }
+
+    /// The findings, failures and causes first. What all losses of a finding have in common gives it its name.
+    pub(crate) fn to_vec(&self, losses: &Losses) -> Vec<Finding> {
         let mut standing: BTreeMap<&FindingKey, Finding> = BTreeMap::new();
         let mut following = Vec::new();
-        for (filing, cases) in self.filed() {
+        for (filing, cases) in self.filed().filter(|(filing, _)| !filing.is_doubted()) {
             match self.root_of(filing) {
                 Some(root) => following.push((root, filing.key.code, cases)),
                 None => standing.entry(&filing.key).or_insert_with_key(|key| Finding::new(key)).take(cases),
@@ -206,16 +238,22 @@ impl Findings {
         for (root, code, cases) in following {
             standing.entry(root).and_modify(|finding| finding.take_consequence(code, cases));
         }
-        let mut findings: Vec<_> = standing.into_values().collect();
+        let mut findings: Vec<_> = standing.into_iter().map(|(key, finding)| finding.named(key, losses)).collect();
+        for finding in &mut findings {
+            finding.severity = self.severity_of(finding.code);
+        }
         findings.sort_by_key(|finding| {
             (std::cmp::Reverse(finding.severity), finding.code, std::cmp::Reverse(finding.count))
         });
         findings
     }
 
-    /// How many cases there are, of all findings together.
+    /// How many cases there are, of all findings together that are worth a look.
     pub(crate) fn cases(&self) -> u64 {
-        self.filed().filter(|(filing, _)| self.root_of(filing).is_none()).map(|(_, cases)| cases.count).sum()
+        let is_worth_a_look =
+            |filing: &Filing| !filing.is_doubted() && self.severity_of(filing.key.code) > Severity::Info;
+        self.filed()
+            .filter(|(filing, _)| is_worth_a_look(filing) && self.root_of(filing).is_none()).map(|(_, cases)| cases.count).sum()
     }
 }
 
@@ -229,6 +267,14 @@ impl Finding {
             count: 0,
             consequences: BTreeMap::new(),
             examples: Vec::new(),
+        }
+    }
+
+    /// With the name of the pattern that all its losses have, if they have one.
+    fn named(self, key: &FindingKey, losses: &Losses) -> Self {
+        match losses.pattern(key, self.count).map(Pattern::finding) {
+            Some((code, cause)) => Self { code, cause, ..self },
+            None => self,
         }
     }
 
