@@ -1,0 +1,15 @@
+//! The rules that need no ledger: what a span says of itself, and how the spans of a trace hang together.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `secret` | secrets, told by their shape |
+//! | `text` | what a name or a value must be |
+//! | `roles` | which span has which role of a contract |
+//! | `trace` | how the spans of one trace hang together |
+
+#[cfg(test)]
+mod notation;
+pub(crate) mod roles;
+pub(crate) mod secret;
+pub(crate) mod text;
+pub(crate) mod trace;

@@ -1,0 +1,190 @@
+//! The roles of a contract, made ready for telling which span has which.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::contract::{Per, SpanContract, TraceContract};
+use crate::rules::text::{InvalidPattern, TextRule};
+
+/// A role, by its place among those of its contract; parents stand before their children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct RoleIx(pub(crate) u16);
+
+impl RoleIx {
+    /// Its place.
+    pub(crate) fn place(self) -> usize {
+        self.0.into()
+    }
+}
+
+/// What a span is to a contract, by its service and its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// It is in this role.
+    Role(RoleIx),
+    /// It may be there and need not: an extra, by its place in the contract.
+    Extra(u16),
+    /// It comes from a service of the contract, which does not name it.
+    Unnamed,
+    /// It comes from another service.
+    Foreign,
+}
+
+/// A role with its relations.
+#[derive(Debug, Clone)]
+pub(crate) struct ContractRole {
+    pub(crate) name: String,
+    pub(crate) span: SpanContract,
+    pub(crate) parent: Option<RoleIx>,
+    pub(crate) link: Option<RoleIx>,
+    /// The root of its trace.
+    pub(crate) root: RoleIx,
+    pub(crate) depth: usize,
+}
+
+/// A span that may be there.
+#[derive(Debug, Clone)]
+pub(crate) struct Extra {
+    pub(crate) name: String,
+    pub(crate) per: Per,
+    pub(crate) at_most: u32,
+}
+
+/// The roles of a contract.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ContractRoles {
+    roles: Vec<ContractRole>,
+    extras: Vec<Extra>,
+    services: BTreeSet<String>,
+    by_exact_name: HashMap<String, HashMap<String, Part>>,
+    /// Those whose names are patterns, with their services.
+    by_pattern: Vec<(String, TextRule, Part)>,
+}
+
+impl ContractRoles {
+    /// The roles of a contract that [`TraceContract::validate`] accepts.
+    ///
+    /// # Errors
+    /// If a name's pattern is no regular expression.
+    pub(crate) fn new(contract: &TraceContract) -> Result<Self, InvalidPattern> {
+        let mut names: Vec<_> = contract.spans.keys().map(|role| (depth(contract, role), role)).collect();
+        names.sort_unstable();
+        let mut roles = Self::default();
+        for &(depth, name) in &names {
+            roles.push_role(name, &contract.spans[name], depth)?;
+        }
+        for place in 0..roles.roles.len() {
+            roles.roles[place].link = roles.roles[place].span.link.as_deref().and_then(|link| roles.named(link));
+        }
+        roles.push_extras(contract)?;
+        Ok(roles)
+    }
+
+    fn push_role(&mut self, name: &str, span: &SpanContract, depth: usize) -> Result<(), InvalidPattern> {
+        let own = RoleIx(u16::try_from(self.roles.len()).unwrap_or(u16::MAX));
+        let parent = span.parent.as_deref().and_then(|parent| self.named(parent));
+        let root = parent.map_or(own, |parent| self.get(parent).root);
+        self.services.insert(span.service.clone());
+        self.recognise(&span.service, TextRule::of_name(&span.name)?, Part::Role(own));
+        self.roles.push(ContractRole { name: name.to_owned(), span: span.clone(), parent, link: None, root, depth });
+        Ok(())
+    }
+
+    fn push_extras(&mut self, contract: &TraceContract) -> Result<(), InvalidPattern> {
+        for (place, (name, extra)) in (0..).zip(&contract.extras) {
+            self.recognise(&extra.service, TextRule::of_name(&extra.name)?, Part::Extra(place));
+            self.extras.push(Extra { name: name.clone(), per: extra.per, at_most: extra.at_most });
+        }
+        Ok(())
+    }
+
+    /// Notes by what service and name a part is told.
+    fn recognise(&mut self, service: &str, name: TextRule, part: Part) {
+        match name {
+            TextRule::Exact(name) => {
+                self.by_exact_name.entry(service.to_owned()).or_default().entry(name).or_insert(part);
+            }
+            pattern => self.by_pattern.push((service.to_owned(), pattern, part)),
+        }
+    }
+
+    fn named(&self, name: &str) -> Option<RoleIx> {
+        let place = self.roles.iter().position(|role| role.name == name)?;
+        u16::try_from(place).ok().map(RoleIx)
+    }
+
+    /// What the span with this `service.name` and name is. An exact name goes before a pattern.
+    pub(crate) fn part(&self, service: &str, name: &str) -> Part {
+        let exact = self.by_exact_name.get(service).and_then(|names| names.get(name)).copied();
+        let fits = |(of, rule, part): &(String, TextRule, Part)| (of == service && rule.accepts(name)).then_some(*part);
+        let named = exact.or_else(|| self.by_pattern.iter().find_map(fits));
+        named.unwrap_or(if self.services.contains(service) { Part::Unnamed } else { Part::Foreign })
+    }
+
+    /// The role itself.
+    pub(crate) fn get(&self, role: RoleIx) -> &ContractRole {
+        &self.roles[role.place()]
+    }
+
+    /// All roles, parents before their children.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (RoleIx, &ContractRole)> {
+        (0..).map(RoleIx).zip(&self.roles)
+    }
+
+    /// An extra.
+    pub(crate) fn extra(&self, place: u16) -> &Extra {
+        &self.extras[usize::from(place)]
+    }
+
+    /// How many roles there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.roles.len()
+    }
+}
+
+/// How many roles stand above a role.
+fn depth(contract: &TraceContract, role: &str) -> usize {
+    let parent = |role: &&str| contract.spans.get(*role)?.parent.as_deref();
+    std::iter::successors(Some(role), parent).take(contract.spans.len()).count() - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::notation::contract;
+
+    #[test]
+    fn exact_name_goes_before_a_pattern_and_a_role_before_an_extra() {
+        let contract = contract(
+            "server api SERVER \"POST /x\" per=request
+             any api SERVER /POST .*/ per=request
+             extra canary api /.*canary/ per=environment",
+        );
+        let roles = ContractRoles::new(&contract).unwrap();
+        let role = |service, name| match roles.part(service, name) {
+            Part::Role(role) => roles.get(role).name.clone(),
+            Part::Extra(extra) => roles.extra(extra).name.clone(),
+            other => format!("{other:?}"),
+        };
+        let cases = [("POST /x", "server"), ("POST /y", "any"), ("POST canary", "any"), ("a canary", "canary")];
+        for (name, expected) in cases {
+            assert_eq!(role("api", name), expected);
+        }
+        assert_eq!(role("api", "GET /x"), "Unnamed");
+        assert_eq!(role("other", "POST /x"), "Foreign");
+    }
+
+    #[test]
+    fn parents_stand_before_their_children_and_know_their_root() {
+        let contract = contract(
+            "z api SERVER \"z\" per=request
+             a api PRODUCER \"a\" parent=z per=message
+             m worker CONSUMER \"m\" link=a per=delivery",
+        );
+        let roles = ContractRoles::new(&contract).unwrap();
+        let names: Vec<_> = roles.iter().map(|(_, role)| role.name.as_str()).collect();
+        assert_eq!(names, ["m", "z", "a"]);
+        let a = roles.get(RoleIx(2));
+        assert_eq!((a.parent, a.root, a.depth), (Some(RoleIx(1)), RoleIx(1), 1));
+        assert_eq!(roles.get(RoleIx(0)).link, Some(RoleIx(2)));
+    }
+}
