@@ -5,8 +5,10 @@
 //! | `secret` | secrets, told by their shape |
 //! | `text` | what a name or a value must be |
 //! | `roles` | which span has which role of a contract |
+//! | `conformance` | a trace beside its contract |
 //! | `trace` | how the spans of one trace hang together |
 
+pub(crate) mod conformance;
 #[cfg(test)]
 mod notation;
 pub(crate) mod roles;

@@ -1,6 +1,6 @@
 //! The roles of a contract, made ready for telling which span has which.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::contract::{Per, SpanContract, TraceContract};
 use crate::rules::text::{InvalidPattern, TextRule};
@@ -16,6 +16,10 @@ impl RoleIx {
     }
 }
 
+/// A service of a contract, by its place among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ServiceIx(u16);
+
 /// What a span is to a contract, by its service and its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Part {
@@ -24,7 +28,7 @@ pub(crate) enum Part {
     /// It may be there and need not: an extra, by its place in the contract.
     Extra(u16),
     /// It comes from a service of the contract, which does not name it.
-    Unnamed,
+    Unnamed(ServiceIx),
     /// It comes from another service.
     Foreign,
 }
@@ -33,6 +37,7 @@ pub(crate) enum Part {
 #[derive(Debug, Clone)]
 pub(crate) struct ContractRole {
     pub(crate) name: String,
+    pub(crate) service: ServiceIx,
     pub(crate) span: SpanContract,
     pub(crate) parent: Option<RoleIx>,
     pub(crate) link: Option<RoleIx>,
@@ -54,7 +59,7 @@ pub(crate) struct Extra {
 pub(crate) struct ContractRoles {
     roles: Vec<ContractRole>,
     extras: Vec<Extra>,
-    services: BTreeSet<String>,
+    services: BTreeMap<String, ServiceIx>,
     by_exact_name: HashMap<String, HashMap<String, Part>>,
     /// Those whose names are patterns, with their services.
     by_pattern: Vec<(String, TextRule, Part)>,
@@ -83,9 +88,11 @@ impl ContractRoles {
         let own = RoleIx(u16::try_from(self.roles.len()).unwrap_or(u16::MAX));
         let parent = span.parent.as_deref().and_then(|parent| self.named(parent));
         let root = parent.map_or(own, |parent| self.get(parent).root);
-        self.services.insert(span.service.clone());
+        let next = ServiceIx(u16::try_from(self.services.len()).unwrap_or(u16::MAX));
+        let service = *self.services.entry(span.service.clone()).or_insert(next);
         self.recognise(&span.service, TextRule::of_name(&span.name)?, Part::Role(own));
-        self.roles.push(ContractRole { name: name.to_owned(), span: span.clone(), parent, link: None, root, depth });
+        let (name, span) = (name.to_owned(), span.clone());
+        self.roles.push(ContractRole { name, service, span, parent, link: None, root, depth });
         Ok(())
     }
 
@@ -117,7 +124,8 @@ impl ContractRoles {
         let exact = self.by_exact_name.get(service).and_then(|names| names.get(name)).copied();
         let fits = |(of, rule, part): &(String, TextRule, Part)| (of == service && rule.accepts(name)).then_some(*part);
         let named = exact.or_else(|| self.by_pattern.iter().find_map(fits));
-        named.unwrap_or(if self.services.contains(service) { Part::Unnamed } else { Part::Foreign })
+        let unnamed = || self.services.get(service).map_or(Part::Foreign, |service| Part::Unnamed(*service));
+        named.unwrap_or_else(unnamed)
     }
 
     /// The role itself.
@@ -169,7 +177,7 @@ mod tests {
         for (name, expected) in cases {
             assert_eq!(role("api", name), expected);
         }
-        assert_eq!(role("api", "GET /x"), "Unnamed");
+        assert_eq!(role("api", "GET /x"), "Unnamed(ServiceIx(0))");
         assert_eq!(role("other", "POST /x"), "Foreign");
     }
 
