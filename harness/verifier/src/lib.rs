@@ -37,8 +37,8 @@ pub mod finding;
 pub mod id;
 mod ledger;
 mod processes;
+mod recorded;
 mod roles;
-#[expect(dead_code, reason = "the judges of recordings and of runs come next")]
 mod rules;
 pub mod span;
 pub mod tally;
@@ -52,6 +52,8 @@ pub use contract::TraceContract;
 pub use event::{Event, EventKind, Peer};
 pub use finding::{Finding, FindingCode, Severity};
 pub use id::{EnvironmentId, InvocationId, MessageId, RequestId, SpanId, TraceId};
+pub use recorded::Recorded;
+pub use rules::InvalidPattern;
 pub use span::{Span, SpanKind};
 pub use tally::Tally;
 pub use time::Timestamp;

@@ -338,6 +338,14 @@ impl<'a> Checker<'a> {
         cycle.into_iter().chain(unexpected).collect()
     }
 
+    /// What a finding is about.
+    pub(crate) fn about(&self, found: &Nonconformity) -> String {
+        match found.at {
+            At::Slot(slot) => self.role(slot).name.clone(),
+            At::Span(span) => self.subject(span),
+        }
+    }
+
     /// What a finding at a span is about: its role, or what it says of itself.
     pub(crate) fn subject(&self, span: usize) -> String {
         match (self.fit.taken[span], self.fit.parts[span]) {
@@ -430,12 +438,8 @@ pub(crate) const fn fragment_cause(per: Per) -> Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::notation::{contract, lines, spans};
+    use crate::rules::notation::{ONBOARDING, contract, lines, spans};
     use crate::rules::trace::judge;
-
-    const ONBOARDING: &str = "server api SERVER \"POST /x\" per=request
-        producer api PRODUCER \"send\" parent=server per=message
-        consumer worker CONSUMER \"process\" parent=producer per=delivery";
 
     /// Lays a trace beside a contract. Each finding is written as its code, what it is about, its cause and the
     /// codes that it follows from.
@@ -453,10 +457,7 @@ mod tests {
         let fit = Conformance::new(&trace, &roles, &parts);
         let checker = Checker::new(&fit, &cycles, &subject);
         let written = |found: &Nonconformity| {
-            let about = match found.at {
-                At::Slot(slot) => checker.role(slot).name.clone(),
-                At::Span(span) => checker.subject(span),
-            };
+            let about = checker.about(found);
             let roots: Vec<_> = found.roots.iter().map(|root| format!(" < {}", root.code)).collect();
             format!("{} {about} {:?}{}", found.code, found.cause, roots.concat())
         };

@@ -10,8 +10,10 @@
 
 pub(crate) mod conformance;
 #[cfg(test)]
-mod notation;
+pub(crate) mod notation;
 pub(crate) mod roles;
 pub(crate) mod secret;
 pub(crate) mod text;
 pub(crate) mod trace;
+
+pub use text::InvalidPattern;

@@ -8,10 +8,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::contract::{ExtraSpan, ForeignSpans, NameRule, Per, SpanContract, StatusRule, TraceContract, ValueRule};
-use crate::id::SpanId;
+use crate::id::{SpanId, TraceId};
 use crate::rules::trace::{NameId, ProcessId, TraceSpan};
 use crate::span::SpanKind;
 use crate::time::Timestamp;
+
+/// The contract of a system of three spans.
+pub(crate) const ONBOARDING: &str = "server api SERVER \"POST /x\" per=request
+    producer api PRODUCER \"send\" parent=server per=message
+    consumer worker CONSUMER \"process\" parent=producer per=delivery";
 
 /// When traces begin.
 pub(crate) const BEGIN: u64 = 1_700_000_000_000_000_000;
@@ -31,6 +36,12 @@ pub(crate) struct Line<'a> {
 impl<'a> Line<'a> {
     pub(crate) fn field(&self, key: &str) -> Option<&'a str> {
         self.fields.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
+    }
+
+    /// The trace and the span that it links to.
+    pub(crate) fn link(&self) -> Option<(u64, u64)> {
+        let (trace, span) = self.field("link")?.split_once(':')?;
+        Some((trace.parse().unwrap(), span.parse().unwrap()))
     }
 
     fn number(&self, key: &str) -> Option<u64> {
@@ -85,7 +96,12 @@ fn kind_of(text: &str) -> SpanKind {
     all.into_iter().find(|kind| kind.to_string() == text).unwrap()
 }
 
-/// The id with this number.
+/// The trace id with this number.
+pub(crate) fn trace_id(number: u64) -> TraceId {
+    TraceId::from_bytes(u128::from(number).to_be_bytes())
+}
+
+/// The span id with this number.
 pub(crate) fn span_id(number: u64) -> SpanId {
     SpanId::from_bytes(number.to_be_bytes())
 }

@@ -10,6 +10,7 @@
 //! parent of a trace that has no root lies outside of what was recorded, and nothing is wrong with it. That
 //! an id is *nobody's* (`phantom-parent`) only a ledger or a contract can tell.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::cause::Cause;
@@ -117,6 +118,8 @@ pub(crate) struct Trace<'a> {
     by_id: Vec<(SpanId, usize)>,
     /// What is known of the span at each place.
     nodes: Vec<Node>,
+    /// The first root, and the first one of another process than that.
+    first_roots: [Option<usize>; 2],
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -132,12 +135,15 @@ impl<'a> Trace<'a> {
     pub(crate) fn new(spans: &'a [TraceSpan]) -> Self {
         let mut by_id: Vec<_> = spans.iter().enumerate().map(|(place, span)| (span.span_id, place)).collect();
         by_id.sort_unstable();
-        let mut trace = Self { spans, by_id, nodes: Vec::with_capacity(spans.len()) };
+        let mut trace = Self { spans, by_id, nodes: Vec::with_capacity(spans.len()), first_roots: [None; 2] };
         for span in spans {
             let parent = span.parent.filter(|_| !span.is_its_own_parent()).and_then(|parent| trace.find(parent));
             let first = trace.find(span.span_id).unwrap_or_default();
             trace.nodes.push(Node { first, parent });
         }
+        let first = trace.roots().next();
+        let second = first.and_then(|first| trace.roots().find(|&root| spans[root].process != spans[first].process));
+        trace.first_roots = [first, second];
         trace
     }
 
@@ -157,19 +163,29 @@ impl<'a> Trace<'a> {
         self.nodes[place].parent
     }
 
-    /// Whether the span at a place is the first copy with its id.
-    pub(crate) fn is_first(&self, place: usize) -> bool {
-        self.nodes[place].first == place
+    /// The place of the span that a span is a copy of, or at least has the id of; none, if it is the first.
+    pub(crate) fn copy_of(&self, place: usize) -> Option<usize> {
+        Some(self.nodes[place].first).filter(|&first| first != place)
+    }
+
+    /// Whether the spans at two places say the same.
+    pub(crate) const fn is_same(&self, place: usize, other: usize) -> bool {
+        self.spans[place].content == self.spans[other].content
     }
 
     /// The places of the spans, each span once.
     pub(crate) fn distinct(&self) -> impl Iterator<Item = usize> {
-        (0..self.spans.len()).filter(|&place| self.is_first(place))
+        (0..self.spans.len()).filter(|&place| self.copy_of(place).is_none())
     }
 
     /// The places of the spans that have no parent by what they say.
     pub(crate) fn roots(&self) -> impl Iterator<Item = usize> {
         self.distinct().filter(|&place| self.spans[place].parent.is_none())
+    }
+
+    /// The first root that another process has made.
+    fn root_elsewhere(&self, process: ProcessId) -> Option<usize> {
+        self.first_roots.into_iter().flatten().find(|&root| self.spans[root].process != process)
     }
 
     /// The places of a cycle's spans, from one of them along its parents.
@@ -186,23 +202,20 @@ pub(crate) fn judge(trace: &Trace<'_>, sink: &mut impl FnMut(TraceViolation)) {
     }
     for place in trace.distinct() {
         self_parent(trace, place).into_iter().for_each(&mut *sink);
-        parent_lost(trace, place).into_iter().for_each(&mut *sink);
         kind_pair(trace, place).into_iter().for_each(&mut *sink);
         remote_flag_missing(trace, place).into_iter().for_each(&mut *sink);
         clock_disordered(trace, place).into_iter().for_each(&mut *sink);
     }
+    parents_lost(trace).into_iter().for_each(&mut *sink);
     parent_cycles(trace).into_iter().for_each(&mut *sink);
     root_multiple(trace).into_iter().for_each(sink);
 }
 
 /// `span-duplicated`, `span-conflict`: another span has come before it with the same ids.
 fn copy(trace: &Trace<'_>, place: usize) -> Option<TraceViolation> {
-    let (span, first) = (trace.span(place), trace.nodes[place].first);
     // Ids that are no ids are a matter of their own.
-    if first == place || !span.span_id.is_valid() {
-        return None;
-    }
-    let (code, cause) = match trace.span(first).content == span.content {
+    let first = trace.copy_of(place).filter(|_| trace.span(place).span_id.is_valid())?;
+    let (code, cause) = match trace.is_same(place, first) {
         true => (FindingCode::SpanDuplicated, Cause::ExporterRetry),
         false => (FindingCode::SpanConflict, Cause::IdsReused),
     };
@@ -215,17 +228,23 @@ fn self_parent(trace: &Trace<'_>, place: usize) -> Option<TraceViolation> {
     trace.span(place).is_its_own_parent().then_some(violation)
 }
 
-/// `parent-lost`: its parent is not there, and would have been seen.
+/// `parent-lost`: once for each parent that is not there, at the first of its children.
+fn parents_lost(trace: &Trace<'_>) -> Vec<TraceViolation> {
+    let mut told = BTreeSet::new();
+    let is_first = |violation: &TraceViolation| told.insert(trace.span(violation.span).parent);
+    trace.distinct().filter_map(|place| parent_lost(trace, place)).filter(is_first).collect()
+}
+
+/// Whether a span's parent is not there, and would have been seen.
 fn parent_lost(trace: &Trace<'_>, place: usize) -> Option<TraceViolation> {
     let span = trace.span(place);
     let is_absent = span.parent.is_some_and(SpanId::is_valid) && trace.parent(place).is_none();
     if !is_absent || span.is_its_own_parent() {
         return None;
     }
-    let began_elsewhere = || trace.roots().find(|&root| trace.span(root).process != span.process);
     let witness = match span.parent_place() {
         ParentPlace::Local => None,
-        ParentPlace::Remote => Some(began_elsewhere()?),
+        ParentPlace::Remote => Some(trace.root_elsewhere(span.process)?),
     };
     Some(TraceViolation::new(FindingCode::ParentLost, Cause::ParentMissing, place, witness))
 }
@@ -360,6 +379,14 @@ mod tests {
     fn local_parent_that_is_not_there_is_lost() {
         check("api INTERNAL 2 parent=9", &["parent-lost 2"]);
         check("worker CONSUMER 2 parent=9 flags=0x101", &["parent-lost 2"]);
+    }
+
+    #[test]
+    fn parent_of_many_is_lost_once() {
+        check(
+            "api INTERNAL 2 parent=9\napi INTERNAL 3 parent=9\napi INTERNAL 4 parent=8",
+            &["parent-lost 2", "parent-lost 4"],
+        );
     }
 
     #[test]
