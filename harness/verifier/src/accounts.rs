@@ -196,6 +196,11 @@ impl Accounts {
         self.invocation(invocation)?.spans.iter().find(|span| span.stored && span.key() == key)
     }
 
+    /// The spans of an invocation.
+    pub(crate) fn spans_of(&self, invocation: &InvocationId) -> impl Iterator<Item = &SeenSpan> {
+        self.invocation(invocation).into_iter().flat_map(|account| &account.spans).filter(|span| span.stored)
+    }
+
     /// The trace that the span in a role per invocation is in.
     pub(crate) fn trace_of(&self, invocation: &InvocationId, role: RoleId) -> Option<TraceId> {
         self.invocation(invocation)?.spans_in(role).next().map(|span| span.trace_id)
@@ -226,7 +231,8 @@ impl Accounts {
             account.judged.is_none()
                 && ended_before.is_none_or(|instant| account.ended.is_some_and(|ended| ended < instant))
         };
-        let mut due: Vec<_> = self.open.iter().filter(|(_, account)| is_due(account)).map(|(id, _)| id.clone()).collect();
+        let mut due: Vec<_> =
+            self.open.iter().filter(|(_, account)| is_due(account)).map(|(id, _)| id.clone()).collect();
         due.sort_unstable();
         due
     }

@@ -158,7 +158,7 @@ impl Findings {
 
     /// How much a finding with this code weighs.
     pub(crate) fn severity_of(&self, code: FindingCode) -> Severity {
-        self.severity.get(&code).copied().unwrap_or_else(|| code.severity())
+        weight(code, &self.severity)
     }
 
     /// Counts a case; its evidence is only asked for while examples are wanted.
@@ -239,12 +239,7 @@ impl Findings {
             standing.entry(root).and_modify(|finding| finding.take_consequence(code, cases));
         }
         let mut findings: Vec<_> = standing.into_iter().map(|(key, finding)| finding.named(key, losses)).collect();
-        for finding in &mut findings {
-            finding.severity = self.severity_of(finding.code);
-        }
-        findings.sort_by_key(|finding| {
-            (std::cmp::Reverse(finding.severity), finding.code, std::cmp::Reverse(finding.count))
-        });
+        weigh(&mut findings, &self.severity);
         findings
     }
 
@@ -253,8 +248,29 @@ impl Findings {
         let is_worth_a_look =
             |filing: &Filing| !filing.is_doubted() && self.severity_of(filing.key.code) > Severity::Info;
         self.filed()
-            .filter(|(filing, _)| is_worth_a_look(filing) && self.root_of(filing).is_none()).map(|(_, cases)| cases.count).sum()
+            .filter(|(filing, _)| is_worth_a_look(filing) && self.root_of(filing).is_none())
+            .map(|(_, cases)| cases.count)
+            .sum()
     }
+}
+
+/// Gives findings the weights that a contract sets in place of their own, and orders them anew.
+pub(crate) fn weigh(findings: &mut [Finding], weights: &BTreeMap<FindingCode, Severity>) {
+    for finding in findings.iter_mut() {
+        finding.severity = weight(finding.code, weights);
+    }
+    order(findings);
+}
+
+/// How much a finding of this code weighs under a contract that sets these weights.
+pub(crate) fn weight(code: FindingCode, weights: &BTreeMap<FindingCode, Severity>) -> Severity {
+    weights.get(&code).copied().unwrap_or(code.severity())
+}
+
+/// Orders findings: failures and causes first.
+fn order(findings: &mut [Finding]) {
+    findings
+        .sort_by_key(|finding| (std::cmp::Reverse(finding.severity), finding.code, std::cmp::Reverse(finding.count)));
 }
 
 impl Finding {
@@ -298,5 +314,30 @@ impl Example {
     /// Whether it shows a trace.
     fn is_drawn(&self) -> bool {
         !self.expected.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(code: FindingCode) -> Finding {
+        Finding::new(&FindingKey { code, cause: Cause::Delayed, subject: "x".to_owned() })
+    }
+
+    #[test]
+    fn contract_changes_what_findings_weigh_and_so_their_order() {
+        let mut findings = [FindingCode::SpanMissing, FindingCode::SpanDuplicated, FindingCode::SpanLate].map(finding);
+        let weights = [(FindingCode::SpanMissing, Severity::Info), (FindingCode::SpanLate, Severity::Failure)].into();
+        weigh(&mut findings, &weights);
+        let weighed = findings.map(|finding| (finding.code, finding.severity));
+        assert_eq!(
+            weighed,
+            [
+                (FindingCode::SpanLate, Severity::Failure),
+                (FindingCode::SpanDuplicated, Severity::Warning),
+                (FindingCode::SpanMissing, Severity::Info),
+            ]
+        );
     }
 }

@@ -55,7 +55,8 @@ impl Verifier {
                 self.processes.learn(&service, &export.peer);
             }
             for span in resource.spans() {
-                let refusal = if export.answer.stores(place) { None } else { self.processes.refusal_cause(&export.answer) };
+                let refusal =
+                    if export.answer.stores(place) { None } else { self.processes.refusal_cause(&export.answer) };
                 let named = Named::by(&span, &self.setup.correlation, self.setup.tag);
                 let seen = self.seen(&span, &service, &peer, (received, refusal, &named));
                 self.take_span(seen, &named);
@@ -217,7 +218,8 @@ impl Verifier {
             self.assign_settled(request, span);
             return;
         }
-        let again = self.assembly.spans_of(request).iter().map(|known| &known.span).filter(|known| known.key() == span.key());
+        let again =
+            self.assembly.spans_of(request).iter().map(|known| &known.span).filter(|known| known.key() == span.key());
         let known = again.map(|known| (known.stored, known.content)).max();
         match known {
             Some((true, content)) if span.stored => self.came_again(Some(request), &span, content),

@@ -395,7 +395,9 @@ impl Ledger {
 
     /// Notes that an invocation reported this record of its as failed.
     fn fail_record(&mut self, message: &MessageId, invocation: &InvocationId, at: Timestamp) -> Vec<RequestId> {
-        self.change_message(message, at, |record| record.change_deliveries(invocation, |delivery| delivery.failed = true))
+        self.change_message(message, at, |record| {
+            record.change_deliveries(invocation, |delivery| delivery.failed = true)
+        })
     }
 
     /// An environment has lost its process: for good, or until it is started again.

@@ -94,10 +94,9 @@ impl Losses {
     }
 
     /// Notes that a process ended.
-    pub(crate) fn end(&mut self, process: &ProcessId) {
-        if let Some(known) = self.processes.get_mut(process) {
-            known.ended = true;
-        }
+    pub(crate) fn end(&mut self, process: ProcessId) {
+        // What it did may only be judged later.
+        self.processes.entry(process).or_default().ended = true;
     }
 
     /// Forgets a process that has ended long ago, if it has lost nothing.

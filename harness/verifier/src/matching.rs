@@ -2,12 +2,12 @@
 
 use std::cmp::Reverse;
 
+use crate::accounts::Accounts;
 use crate::assemble::{AssembledSpan, Assembly, SeenSpan};
 use crate::contract::Per;
 use crate::event::Patience;
 use crate::expect::{Fact, Slot, expected_slots};
 use crate::id::{RequestId, SpanId, TraceId};
-use crate::accounts::Accounts;
 use crate::ledger::{MessageRecord, RequestRecord};
 use crate::processes::Processes;
 use crate::roles::{Part, Role, RoleId, Roles};
@@ -114,7 +114,8 @@ impl Matching {
             if self.taken[place].is_some() || !self.slots[place].required {
                 continue;
             }
-            let found = (0..free.len()).find(|&span| free[span] && self.is_in_place(case, place, &case.spans[span].span));
+            let found =
+                (0..free.len()).find(|&span| free[span] && self.is_in_place(case, place, &case.spans[span].span));
             if let Some(span) = found {
                 free[span] = false;
                 self.taken[place] = Some(span);

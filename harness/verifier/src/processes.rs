@@ -263,7 +263,9 @@ impl Processes {
             return None;
         }
         let budget = self.flush_budget;
-        let evidence = format!("invocation {invocation} asked for the next {took:.1?} after the end of its last span, the budget is {budget:?}");
+        let evidence = format!(
+            "invocation {invocation} asked for the next {took:.1?} after the end of its last span, the budget is {budget:?}"
+        );
         let subject = format!("function {}", known.function);
         let key = FindingKey { code: FindingCode::FlushSlow, cause: Cause::SlowFlush, subject };
         Some(ProcessFinding { filing: key.into(), evidence: vec![evidence], stretch: Some((known.invoked_at, at)) })
@@ -504,7 +506,9 @@ impl Processes {
     pub(crate) fn was_frozen_between(&self, peer: &Peer, from: Timestamp, to: Timestamp) -> bool {
         let Peer::Environment(environment) = peer else { return false };
         let known = self.environments.get(environment);
-        known.is_some_and(|known| known.frozen_at.is_some_and(|frozen| from < frozen && known.awake_since < to && frozen < known.awake_since))
+        known.is_some_and(|known| {
+            known.frozen_at.is_some_and(|frozen| from < frozen && known.awake_since < to && frozen < known.awake_since)
+        })
     }
 
     /// The function whose environment this is, while it is remembered.
@@ -576,4 +580,5 @@ impl Processes {
             ExportAnswer::Unauthenticated if self.wrong_key => Some(Cause::FaultWrongKey),
             ExportAnswer::Unauthenticated => Some(Cause::KeyRefused),
         }
-    }}
+    }
+}

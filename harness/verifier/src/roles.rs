@@ -177,3 +177,45 @@ fn depth(contract: &TraceContract, role: &str) -> usize {
     let parent = |role: &&str| contract.spans.get(*role)?.parent.as_deref();
     std::iter::successors(Some(role), parent).take(contract.spans.len()).count() - 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::notation::contract;
+
+    #[test]
+    fn exact_name_goes_before_a_pattern_and_a_role_before_an_extra() {
+        let contract = contract(
+            "server api SERVER \"POST /x\" per=request
+             any api SERVER /POST .*/ per=request
+             extra canary api /.*canary/ per=environment",
+        );
+        let roles = Roles::new(&contract).unwrap();
+        let role = |service, name| match roles.part(service, name) {
+            Part::Role(role) => roles.get(role).name.clone(),
+            Part::Extra(extra) => roles.extra(extra).name.clone(),
+            other => format!("{other:?}"),
+        };
+        let cases = [("POST /x", "server"), ("POST /y", "any"), ("POST canary", "any"), ("a canary", "canary")];
+        for (name, expected) in cases {
+            assert_eq!(role("api", name), expected);
+        }
+        assert_eq!(role("api", "GET /x"), "Unnamed(ServiceId(0))");
+        assert_eq!(role("other", "POST /x"), "Foreign");
+    }
+
+    #[test]
+    fn parents_stand_before_their_children_and_know_their_root() {
+        let contract = contract(
+            "z api SERVER \"z\" per=request
+             a api PRODUCER \"a\" parent=z per=message
+             m worker CONSUMER \"m\" link=a per=delivery",
+        );
+        let roles = Roles::new(&contract).unwrap();
+        let names: Vec<_> = roles.iter().map(|(_, role)| role.name.as_str()).collect();
+        assert_eq!(names, ["m", "z", "a"]);
+        let a = roles.get(RoleId(2));
+        assert_eq!((a.parent, a.root, a.depth), (Some(RoleId(1)), RoleId(1), 1));
+        assert_eq!(roles.get(RoleId(0)).link, Some(RoleId(2)));
+    }
+}

@@ -78,7 +78,9 @@ pub(crate) fn row_of(slot: Slot, roles: &Roles) -> Option<Per> {
 /// What is wrong with a span that came after its request was judged, as far as is still known.
 pub(crate) fn late_flaw(role: &Role, tombstone: &Tombstone, span: &SeenSpan) -> Option<(FindingCode, Cause)> {
     let is_known = |parent: SpanId| tombstone.content_of((span.trace_id, parent)).is_some();
-    let others_are_there = ![PlaceState::Missing, PlaceState::Excused, PlaceState::Unsampled].into_iter().any(|state| tombstone.has(state));
+    let others_are_there = ![PlaceState::Missing, PlaceState::Excused, PlaceState::Unsampled]
+        .into_iter()
+        .any(|state| tombstone.has(state));
     if span.kind != role.span.kind {
         return Some((FindingCode::KindWrong, Cause::Instrumentation));
     }

@@ -1,9 +1,9 @@
 //! Traces drawn as trees: the expected one beside the one that was seen.
 
-use crate::matching::{Case, Matching};
 use crate::expect::Fact;
 use crate::finding::{Example, TreeLine};
 use crate::id::TraceId;
+use crate::matching::{Case, Matching};
 use crate::roles::RoleId;
 use crate::rules::request::anchor;
 use crate::tally::PlaceState;

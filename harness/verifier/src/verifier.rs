@@ -101,7 +101,7 @@ impl Verifier {
                 self.judge_account_if_complete(&AccountId::Invocation(invocation.clone()));
             }
             EventKind::EnvironmentReset { environment, .. } | EventKind::EnvironmentEnded { environment, .. } => {
-                self.losses.end(&self.processes.host(environment).process_id());
+                self.losses.end(self.processes.host(environment).process_id());
                 self.extras.retain(|(_, peer), _| **peer != Peer::Environment(environment.clone()));
             }
             EventKind::ExportAnswered(export) => self.take_export(export, event.at),
@@ -208,13 +208,7 @@ impl Verifier {
     fn reopen(&mut self, request: RequestId) {
         let Some(tombstone) = self.settled.requests.get_mut(&request) else { return };
         for per in [Per::Message, Per::Delivery] {
-            let open = |role| SpanPlace {
-                role,
-                row: Some(per),
-                state: PlaceState::Open,
-                host: None,
-                missing: None,
-            };
+            let open = |role| SpanPlace { role, row: Some(per), state: PlaceState::Open, host: None, missing: None };
             tombstone.places.extend(self.setup.roles.per(per).map(open));
         }
     }

@@ -38,13 +38,30 @@ impl Violation {
         Filing { key: self.key(), roots: self.roots.clone() }
     }
 
+    /// Whether it says that a span's parent is not the right one.
+    pub(crate) const fn is_about_the_parent(&self) -> bool {
+        use FindingCode::{
+            ParentCrossRequest, ParentCycle, ParentLost, ParentWrong, PhantomParent, SelfParent, TraceFragmented,
+        };
+        matches!(
+            self.code,
+            ParentCrossRequest | ParentCycle | ParentLost | ParentWrong | PhantomParent | SelfParent | TraceFragmented
+        )
+    }
+
     /// Whether it can come of a flush that ran into its time limit. A machine that stalls does that to a
     /// healthy system.
     pub(crate) const fn is_of_time(&self) -> bool {
         match self.code {
-            FindingCode::LateByThaw | FindingCode::ExportOpenAtFreeze | FindingCode::FlushSlow | FindingCode::SpanLate => true,
+            FindingCode::LateByThaw
+            | FindingCode::ExportOpenAtFreeze
+            | FindingCode::FlushSlow
+            | FindingCode::SpanLate => true,
             FindingCode::SpanMissing | FindingCode::TraceMissing => {
-                matches!(self.cause, Cause::NotFlushed | Cause::ConnectionFailed | Cause::NothingExported | Cause::InvocationTimedOut)
+                matches!(
+                    self.cause,
+                    Cause::NotFlushed | Cause::ConnectionFailed | Cause::NothingExported | Cause::InvocationTimedOut
+                )
             }
             _ => false,
         }

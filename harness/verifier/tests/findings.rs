@@ -227,7 +227,7 @@ fn redelivered_message_expects_two_consumer_spans() {
         story.ended()
     };
     assert_findings(&redelivered(2), &[]);
-    assert_findings(&redelivered(1), &[(FindingCode::SpanMissing, Cause::NotFlushed, "consumer", 1)]);
+    assert_findings(&redelivered(1), &[(FindingCode::TailLoss, Cause::LeftInBatch, "consumer", 1)]);
     assert_findings(&redelivered(3), &[(FindingCode::SpanUnexpected, Cause::MoreThanFacts, "consumer", 1)]);
 }
 
@@ -717,6 +717,6 @@ fn telemetry_in_a_cycle_is_drawn_and_judged() {
         });
         Some(span)
     });
-    let judgement = assert_findings(&story, &[(FindingCode::ParentWrong, Cause::ParentOfRoot, "server", 1)]);
+    let judgement = assert_findings(&story, &[(FindingCode::ParentCycle, Cause::Cycle, "server", 1)]);
     assert_eq!(judgement.findings[0].examples[0].seen.len(), 3);
 }

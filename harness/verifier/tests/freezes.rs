@@ -479,7 +479,11 @@ fn refused(comes: bool, connections: u32) -> Story {
     let mut story = Story::begun(2);
     delivered(&mut story, Ids(0));
     let why = "TLS handshake failed: tls handshake eof".to_owned();
-    story.tell(EventKind::ExportRefused { peer: Peer::Environment(environment()), refusal: RefusalKind::Connection, why });
+    story.tell(EventKind::ExportRefused {
+        peer: Peer::Environment(environment()),
+        refusal: RefusalKind::Connection,
+        why,
+    });
     frozen(&mut story, Ids(0), 0, connections);
     delivered(&mut story, Ids(1));
     if comes {

@@ -493,7 +493,7 @@ fn trace_of_a_dead_letter_is_complete_with_a_consumer_span_for_each_delivery() {
     assert_eq!(judgement.conclusion, Conclusion::Passed);
     assert_eq!((judgement.tally.traces.complete, judgement.tally.spans.matched), (1, 5));
     assert_books_balance(&judgement);
-    let expected = [(FindingCode::SpanMissing, Cause::NotFlushed, "consumer", 1)];
+    let expected = [(FindingCode::TailLoss, Cause::LeftInBatch, "consumer", 1)];
     assert_findings(&dead_lettered(3, false, 2), &expected);
 }
 

@@ -54,8 +54,7 @@ struct Message {
 
 use Type::{Bytes, Fixed32, Fixed64, Message as Nested, Text, Varint};
 
-static REQUEST: Message =
-    Message { name: "ExportTraceServiceRequest", fields: &[(1, Nested(&RESOURCE_SPANS))] };
+static REQUEST: Message = Message { name: "ExportTraceServiceRequest", fields: &[(1, Nested(&RESOURCE_SPANS))] };
 static RESOURCE_SPANS: Message =
     Message { name: "ResourceSpans", fields: &[(1, Nested(&RESOURCE)), (2, Nested(&SCOPE_SPANS)), (3, Text)] };
 static RESOURCE: Message =
@@ -63,10 +62,8 @@ static RESOURCE: Message =
 static ENTITY_REF: Message = Message { name: "EntityRef", fields: &[(1, Text), (2, Text), (3, Text), (4, Text)] };
 static SCOPE_SPANS: Message =
     Message { name: "ScopeSpans", fields: &[(1, Nested(&SCOPE)), (2, Nested(&SPAN)), (3, Text)] };
-static SCOPE: Message = Message {
-    name: "InstrumentationScope",
-    fields: &[(1, Text), (2, Text), (3, Nested(&KEY_VALUE)), (4, Varint)],
-};
+static SCOPE: Message =
+    Message { name: "InstrumentationScope", fields: &[(1, Text), (2, Text), (3, Nested(&KEY_VALUE)), (4, Varint)] };
 static SPAN: Message = Message {
     name: "Span",
     fields: &[

@@ -163,7 +163,9 @@ impl AccountCase<'_> {
     fn parent_of_root(&self, span: &SeenSpan, id: crate::SpanId) -> Option<(FindingCode, Cause, String)> {
         // What is its own parent is told by the rule for that.
         (id != span.span_id).then(|| match self.assembly.request_of(span.trace_id) {
-            Some(_) => (FindingCode::ParentWrong, Cause::ParentOfRoot, format!("its parent is {id}, the contract names none")),
+            Some(_) => {
+                (FindingCode::ParentWrong, Cause::ParentOfRoot, format!("its parent is {id}, the contract names none"))
+            }
             None => self.parent_of_nobody(span, id),
         })
     }

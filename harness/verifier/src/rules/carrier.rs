@@ -76,7 +76,8 @@ pub(crate) fn carrier_malformed(message: &MessageRecord) -> Option<Violation> {
 fn carriers_conflict(message: &MessageRecord) -> Option<Violation> {
     let carried = message.traceparent()?.trace_id;
     let xray = message.carrier.xray.as_deref().and_then(xray_trace).filter(|xray| *xray != carried)?;
-    let evidence = format!("message {} carries trace {carried} in traceparent and {xray} in AWSTraceHeader", message.message);
+    let evidence =
+        format!("message {} carries trace {carried} in traceparent and {xray} in AWSTraceHeader", message.message);
     Some(carrier_violation(FindingCode::CarriersConflict, Cause::CarriersDiffer, evidence))
 }
 

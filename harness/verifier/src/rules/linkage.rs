@@ -54,8 +54,7 @@ impl Checker<'_> {
         let seen = &self.case.spans[span].span;
         let evidence = format!("its parent is {id}, the contract names none");
         let (code, cause) = match self.find_parent(seen, id) {
-            // A circle is told by the rule for that.
-            Parent::Seen(parent) if self.is_above(seen, parent) => return None,
+            Parent::Seen(parent) if self.is_above(seen, parent) => (FindingCode::ParentCycle, Cause::Cycle),
             Parent::Seen(_) => (FindingCode::ParentWrong, Cause::ParentOfRoot),
             Parent::OfRequest(_) => (FindingCode::ParentCrossRequest, Cause::OtherRequest),
             Parent::Carried => (FindingCode::ParentWrong, Cause::ParentOfRoot),
@@ -69,7 +68,10 @@ impl Checker<'_> {
         let seen = &self.case.spans[span].span;
         match self.find_parent(seen, id) {
             Parent::Seen(parent) if self.is_parent_for(slot, expected, parent) => None,
-            Parent::Seen(parent) if self.is_above(seen, parent) && self.is_above(parent, seen) => None,
+            Parent::Seen(parent) if self.is_above(seen, parent) => {
+                let evidence = format!("its parent is {id} ({:?}), which is below it", parent.name);
+                Some(self.at_span(FindingCode::ParentCycle, Cause::Cycle, slot, span, evidence))
+            }
             Parent::Seen(parent) => Some(self.parent_wrong(slot, span, expected, parent)),
             Parent::OfRequest(other) => Some(self.cross_request(slot, span, other)),
             Parent::Carried => self.parent_not_there(slot, span, expected),
@@ -118,9 +120,10 @@ impl Checker<'_> {
                 (_, Some(carried)) => carried.span() == parent.key() || !self.is_carrier_of_another(slot.fact, parent),
             },
             Per::Delivery => self.is_in_slot_for(expected, slot.fact, parent),
-            Per::Invocation => slot.fact.delivery(self.case.record).is_none_or(|delivery| {
-                self.case.accounts.span(&delivery.invocation, parent.key()).is_some()
-            }),
+            Per::Invocation => slot
+                .fact
+                .delivery(self.case.record)
+                .is_none_or(|delivery| self.case.accounts.span(&delivery.invocation, parent.key()).is_some()),
         }
     }
 
@@ -166,7 +169,8 @@ impl Checker<'_> {
 
     /// The parent should be there and is not: excused, not sampled, open, or lost.
     fn parent_not_there(&self, slot: Slot, span: usize, expected: RoleId) -> Option<Violation> {
-        let mut places = self.matching.slots_above(expected, slot.fact).map(|place| (place, self.matching.state(place)));
+        let mut places =
+            self.matching.slots_above(expected, slot.fact).map(|place| (place, self.matching.state(place)));
         let of_invocation = self.case.roles.per_of(expected) == Per::Invocation;
         match places.next() {
             Some((_, PlaceState::Excused | PlaceState::Unsampled)) => None,
@@ -175,7 +179,9 @@ impl Checker<'_> {
                 Some(self.at_span(FindingCode::ParentOpen, Cause::NotEnded, slot, span, evidence))
             }
             Some((place, PlaceState::Missing)) => Some(self.parent_lost(slot, span, self.matching.slots[place])),
-            Some((_, PlaceState::Matched)) | None if of_invocation => Some(self.parent_lost_with_invocation(slot, span)),
+            Some((_, PlaceState::Matched)) | None if of_invocation => {
+                Some(self.parent_lost_with_invocation(slot, span))
+            }
             // The message carries a context, and the place of the span that it names is taken by another.
             Some((_, PlaceState::Matched)) | None => None,
         }
@@ -251,15 +257,19 @@ impl Checker<'_> {
         }
         let dangling = seen.links.iter().find(|link| self.is_nobodys(**link));
         let (code, cause, evidence) = match (dangling, target) {
-            (Some((trace, id)), _) => {
-                (FindingCode::LinkDangling, Cause::LinkToNobody, format!("it links to span {id} of trace {trace}, which is nobody's"))
-            }
+            (Some((trace, id)), _) => (
+                FindingCode::LinkDangling,
+                Cause::LinkToNobody,
+                format!("it links to span {id} of trace {trace}, which is nobody's"),
+            ),
             (None, Some((trace, id))) => {
                 (FindingCode::LinkMissing, Cause::NotLinked, format!("it has no link to span {id} of trace {trace}"))
             }
             // There is nothing to link to: the carrier is broken, or the span that it links to is missing.
             (None, None) if broken_carrier.is_none() => return None,
-            (None, None) => (FindingCode::LinkMissing, Cause::NotLinked, "its message carries nothing to link to".to_owned()),
+            (None, None) => {
+                (FindingCode::LinkMissing, Cause::NotLinked, "its message carries nothing to link to".to_owned())
+            }
         };
         let roots = broken_carrier.cloned().into_iter().collect();
         Some(Violation { roots, ..self.at_span(code, cause, slot, span, evidence) })

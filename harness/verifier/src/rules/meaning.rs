@@ -22,7 +22,8 @@ impl Checker<'_> {
     pub(super) fn name(&self, slot: Slot, span: usize) -> Option<Violation> {
         let seen = &self.case.spans[span].span;
         let is_misnamed = self.matching.misnamed.contains(&span) && !seen.service.is_empty();
-        let evidence = || format!("its name is {:?}, the contract names {:?}", seen.name, self.role(slot).span.name.as_str());
+        let evidence =
+            || format!("its name is {:?}, the contract names {:?}", seen.name, self.role(slot).span.name.as_str());
         is_misnamed.then(|| self.at_span(FindingCode::NameWrong, Cause::OtherName, slot, span, evidence()))
     }
 

@@ -237,7 +237,8 @@ impl Checker<'_> {
     /// `span-unexpected`.
     pub(super) fn surplus(&self, span: usize) -> Violation {
         let seen = &self.case.spans[span].span;
-        let cause = if seen.part == Part::Foreign || seen.is_unnamed() { Cause::NoSuchRole } else { Cause::MoreThanFacts };
+        let cause =
+            if seen.part == Part::Foreign || seen.is_unnamed() { Cause::NoSuchRole } else { Cause::MoreThanFacts };
         let subject = self.case.roles.subject(seen.role(), &seen.service, &seen.name);
         let evidence = format!("span {} {:?} of {} came from {}", seen.span_id, seen.name, seen.service, seen.peer);
         let roots = Vec::new();

@@ -37,6 +37,7 @@ pub(crate) fn violations(case: &Case<'_>, matching: &Matching) -> Vec<Violation>
         found.extend(checker.links(slot, span, broken_carriers.first()));
         found.extend(checker.lateness(slot, span));
     }
+    found.extend(checker.kinship(&found));
     found.extend(matching.surplus.iter().map(|&span| checker.surplus(span)));
     found.into_iter().map(|violation| checker.doubted(violation)).collect()
 }
@@ -82,7 +83,14 @@ impl Checker<'_> {
         })
     }
 
-    pub(super) fn at_span(&self, code: FindingCode, cause: Cause, slot: Slot, span: usize, evidence: String) -> Violation {
+    pub(super) fn at_span(
+        &self,
+        code: FindingCode,
+        cause: Cause,
+        slot: Slot,
+        span: usize,
+        evidence: String,
+    ) -> Violation {
         let (subject, roots) = (self.role(slot).name.clone(), Vec::new());
         Violation { code, cause, subject, roots, place: Place::Span(span), evidence }
     }
@@ -101,7 +109,9 @@ impl Checker<'_> {
         match place {
             Place::Slot(slot) => self.matching.slots.get(slot).map(|slot| slot.fact),
             Place::Span(span) => self.matching.matched().find(|(_, taken)| *taken == span).map(|(slot, _)| slot.fact),
-            Place::Trace => self.matching.slots.iter().map(|slot| slot.fact).find(|fact| matches!(fact, Fact::Delivery(..))),
+            Place::Trace => {
+                self.matching.slots.iter().map(|slot| slot.fact).find(|fact| matches!(fact, Fact::Delivery(..)))
+            }
         }
     }
 
