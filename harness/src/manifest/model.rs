@@ -134,6 +134,10 @@ pub struct Correlation {
     pub message_body: Option<String>,
     /// The span attributes whose text holds the request id.
     pub span_attributes: Vec<String>,
+    /// The span attributes whose text is a message's id. Default: `messaging.message.id`.
+    pub message_attributes: Vec<String>,
+    /// The span attributes whose text is an invocation's id. Default: `faas.invocation_id`.
+    pub invocation_attributes: Vec<String>,
 }
 
 /// A command that can be started.

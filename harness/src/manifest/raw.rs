@@ -96,6 +96,8 @@ pub(super) struct RawCorrelation {
     pub(super) message_body: Option<Text>,
     #[serde(default)]
     pub(super) span_attributes: Vec<Text>,
+    pub(super) message_attributes: Option<Vec<Text>>,
+    pub(super) invocation_attributes: Option<Vec<Text>>,
 }
 
 /// A duration in words, such as `"10s"` or `"1m 30s"`.

@@ -43,6 +43,15 @@ const EXTENSIONS: usize = 10;
 /// `MaximumConcurrency` ends at 1,000; AWS starts it at 2, and reserved concurrency allows 1.
 const MAX_CONCURRENCY: RangeInclusive<u32> = 1..=1_000;
 
+/// Where a span says which message it is for (OpenTelemetry messaging conventions).
+const MESSAGE_ID: &str = "messaging.message.id";
+/// Where a span says which invocation it is for (OpenTelemetry FaaS conventions).
+const INVOCATION_ID: &str = "faas.invocation_id";
+
+fn names(raw: Vec<Text>) -> Vec<String> {
+    raw.into_iter().map(Spanned::into_inner).collect()
+}
+
 impl Manifest {
     /// Reads and validates a manifest and the contract that it names.
     ///
@@ -252,7 +261,9 @@ impl Reader<'_> {
         Ok(Correlation {
             response_trace_id: raw.response_trace_id.map(|location| self.parsed(&location)).transpose()?,
             message_body: raw.message_body.map(|pointer| self.json_pointer(pointer)).transpose()?,
-            span_attributes: raw.span_attributes.into_iter().map(Spanned::into_inner).collect(),
+            span_attributes: names(raw.span_attributes),
+            message_attributes: raw.message_attributes.map_or_else(|| vec![MESSAGE_ID.to_owned()], names),
+            invocation_attributes: raw.invocation_attributes.map_or_else(|| vec![INVOCATION_ID.to_owned()], names),
         })
     }
 

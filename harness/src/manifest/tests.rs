@@ -103,6 +103,8 @@ fn the_sample_of_the_design_is_read() {
     assert_eq!(manifest.correlation.response_trace_id.unwrap().to_string(), "header:x-trace-id");
     assert_eq!(manifest.correlation.message_body.as_deref(), Some("/customer_id"));
     assert_eq!(manifest.correlation.span_attributes, ["customer.id"]);
+    assert_eq!(manifest.correlation.message_attributes, ["messaging.message.id"]);
+    assert_eq!(manifest.correlation.invocation_attributes, ["faas.invocation_id"]);
 }
 
 #[test]

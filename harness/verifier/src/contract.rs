@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::code::{FindingCode, Severity};
 use crate::span::SpanKind;
+use crate::text::TextRule;
 use crate::time::nanoseconds;
 
 /// What a complete trace of one request consists of. Read from a `contract.toml` by the harness, which knows
@@ -229,13 +230,18 @@ pub enum ContractError {
     /// It names no span, so it could never fail.
     #[error("the contract names no span: every run would pass")]
     Empty,
-    /// A parent is not one of the roles.
-    #[error("the parent {parent:?} is not a span of this contract; its spans are: {}", choices.join(", "))]
-    UnknownParent {
-        /// The role whose parent it is.
+    /// The sampled fraction is none.
+    #[error("sampling is a fraction above 0 and at most 1 (all traces)")]
+    Sampling,
+    /// A parent or a link is not one of the roles.
+    #[error("the {relation} `{named}` is not a span of this contract")]
+    UnknownRole {
+        /// The role whose parent or link it is.
         role: String,
-        /// The parent that was named.
-        parent: String,
+        /// Which of the two.
+        relation: Relation,
+        /// The role that was named.
+        named: String,
         /// The roles that there are.
         choices: Vec<String>,
     },
@@ -245,29 +251,107 @@ pub enum ContractError {
         /// The role.
         role: String,
     },
+    /// A parent or a link that cannot be: there is no telling which of its spans it should be.
+    #[error("a span per {per} cannot have a {relation} per {other}; it can be per {}", choices.join(", "))]
+    Unrelated {
+        /// The role.
+        role: String,
+        /// Whether it is about its parent or its link.
+        relation: Relation,
+        /// What there is one of its spans for.
+        per: &'static str,
+        /// What there is one of the other's for.
+        other: &'static str,
+        /// What there could be one of the other's for.
+        choices: Vec<&'static str>,
+    },
     /// Two roles could not be told apart.
     #[error("{role:?} and {other:?} have the same service and name, so their spans cannot be told apart")]
     Ambiguous {
-        /// The one role.
+        /// The one role, or extra.
         role: String,
         /// The other.
         other: String,
     },
+    /// A pattern is no regular expression.
+    #[error("{pattern:?} is not a regular expression: {why}")]
+    Pattern {
+        /// The role, or extra; none for what every resource must say.
+        role: Option<String>,
+        /// The attribute whose value it is for; none for the name.
+        attribute: Option<String>,
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An extra that may not be there is none.
+    #[error("at_most is 1 or more: an extra that may not be there need not be named")]
+    NoneAllowed {
+        /// The extra.
+        role: String,
+    },
+}
+
+/// How a role refers to another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Relation {
+    /// As its parent.
+    Parent,
+    /// By a link.
+    Link,
+}
+
+impl std::fmt::Display for Relation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Parent => "parent",
+            Self::Link => "link",
+        })
+    }
 }
 
 impl ContractError {
-    /// The role whose table is to blame, if it is a single one's.
+    /// The role or extra whose table is to blame, if it is a single one's.
     pub fn role(&self) -> Option<&str> {
         match self {
-            Self::Empty => None,
-            Self::UnknownParent { role, .. } | Self::ParentCycle { role } | Self::Ambiguous { role, .. } => Some(role),
+            Self::Empty | Self::Sampling => None,
+            Self::UnknownRole { role, .. }
+            | Self::ParentCycle { role }
+            | Self::Unrelated { role, .. }
+            | Self::Ambiguous { role, .. }
+            | Self::NoneAllowed { role } => Some(role),
+            Self::Pattern { role, .. } => role.as_deref(),
+        }
+    }
+}
+
+impl Per {
+    /// What there can be one span for whose child there is one of for each of these: for the same, or for what
+    /// this is a part of. Of anything else there may be several, and no telling which it should be.
+    const fn parents(self) -> &'static [Self] {
+        match self {
+            Self::Request => &[Self::Request],
+            Self::Message => &[Self::Request, Self::Message],
+            Self::Delivery => &[Self::Request, Self::Message, Self::Delivery, Self::Invocation],
+            // One of those whose context one of its messages carries.
+            Self::Invocation => &[Self::Request, Self::Message, Self::Invocation],
+            Self::Environment => &[Self::Environment],
+        }
+    }
+
+    /// What there can be one span for that one of these links to: what a message carries.
+    const fn links(self) -> &'static [Self] {
+        match self {
+            Self::Delivery | Self::Invocation => &[Self::Request, Self::Message],
+            Self::Request | Self::Message | Self::Environment => &[],
         }
     }
 }
 
 impl TraceContract {
-    /// Checks what the format alone cannot: that parents exist and lead to a root, and that roles can
-    /// be told apart.
+    /// Checks what the format alone cannot: that parents exist and lead to a root, that roles can be told
+    /// apart, that there is a way to tell which span another one should refer to, and that patterns are ones.
     ///
     /// # Errors
     /// The first thing that is wrong, in the order of the roles' names.
@@ -275,27 +359,93 @@ impl TraceContract {
         if self.spans.is_empty() {
             return Err(ContractError::Empty);
         }
-        let mut seen = BTreeMap::new();
+        if self.sampling.is_some_and(|sampling| !(sampling > 0.0 && sampling <= 1.0)) {
+            return Err(ContractError::Sampling);
+        }
         for (role, span) in &self.spans {
-            self.validate_parents(role)?;
-            if let Some(other) = seen.insert((&span.service, &span.name), role) {
+            self.validate_relation(role, span, Relation::Parent, span.parent.as_deref(), span.per.parents())?;
+            self.validate_relation(role, span, Relation::Link, span.link.as_deref(), span.per.links())?;
+            self.validate_root(role)?;
+        }
+        self.validate_names()?;
+        self.validate_patterns()
+    }
+
+    fn validate_relation(
+        &self,
+        role: &str,
+        span: &SpanContract,
+        relation: Relation,
+        named: Option<&str>,
+        possible: &[Per],
+    ) -> Result<(), ContractError> {
+        let Some(named) = named else { return Ok(()) };
+        let (role, choices) = (role.to_owned(), || self.spans.keys().cloned().collect());
+        let Some(other) = self.spans.get(named) else {
+            return Err(ContractError::UnknownRole { role, relation, named: named.to_owned(), choices: choices() });
+        };
+        if possible.contains(&other.per) {
+            return Ok(());
+        }
+        let (per, other) = (span.per.as_str(), other.per.as_str());
+        let choices = possible.iter().map(|per| per.as_str()).collect();
+        Err(ContractError::Unrelated { role, relation, per, other, choices })
+    }
+
+    /// Checks that the parents of `role`, which exist, lead to a root.
+    fn validate_root(&self, role: &str) -> Result<(), ContractError> {
+        let parent = |at: &&str| self.spans.get(*at)?.parent.as_deref();
+        let line = std::iter::successors(Some(role), parent).take(self.spans.len() + 1);
+        match line.count() > self.spans.len() {
+            true => Err(ContractError::ParentCycle { role: role.to_owned() }),
+            false => Ok(()),
+        }
+    }
+
+    fn validate_names(&self) -> Result<(), ContractError> {
+        let roles = self.spans.iter().map(|(role, span)| (role, &span.service, &span.name));
+        let extras = self.extras.iter().map(|(role, extra)| (role, &extra.service, &extra.name));
+        let mut seen = BTreeMap::new();
+        for (role, service, name) in roles.chain(extras) {
+            if let Some(other) = seen.insert((service, name), role) {
                 return Err(ContractError::Ambiguous { role: role.clone(), other: other.clone() });
             }
         }
-        Ok(())
+        let none_allowed = self.extras.iter().find(|(_, extra)| extra.at_most == 0);
+        none_allowed.map_or(Ok(()), |(role, _)| Err(ContractError::NoneAllowed { role: role.clone() }))
     }
 
-    /// Checks that the parents of `role` exist and lead to a root.
-    fn validate_parents(&self, role: &str) -> Result<(), ContractError> {
-        let mut at = role;
-        for _ in 0..=self.spans.len() {
-            let Some(parent) = self.spans.get(at).and_then(|span| span.parent.as_deref()) else { return Ok(()) };
-            if !self.spans.contains_key(parent) {
-                let choices = self.spans.keys().cloned().collect();
-                return Err(ContractError::UnknownParent { role: at.to_owned(), parent: parent.to_owned(), choices });
-            }
-            at = parent;
+    fn validate_patterns(&self) -> Result<(), ContractError> {
+        let values = |role: Option<&String>, rules: &BTreeMap<String, ValueRule>| {
+            rules.iter().try_for_each(|(key, rule)| match rule {
+                ValueRule::Pattern(pattern) => validate_pattern(role, Some(key), pattern),
+                ValueRule::Present | ValueRule::Exact(_) => Ok(()),
+            })
+        };
+        values(None, &self.resource)?;
+        for (role, span) in &self.spans {
+            validate_name(role, &span.name)?;
+            values(Some(role), &span.attributes)?;
+            values(Some(role), &span.resource)?;
         }
-        Err(ContractError::ParentCycle { role: role.to_owned() })
+        self.extras.iter().try_for_each(|(role, extra)| validate_name(role, &extra.name))
     }
+}
+
+fn validate_name(role: &String, name: &NameRule) -> Result<(), ContractError> {
+    match name {
+        NameRule::Pattern(pattern) => validate_pattern(Some(role), None, pattern),
+        NameRule::Exact(_) => Ok(()),
+    }
+}
+
+fn validate_pattern(role: Option<&String>, attribute: Option<&String>, pattern: &str) -> Result<(), ContractError> {
+    let compiled = TextRule::pattern(pattern);
+    compiled.map(|_| ()).map_err(|error| ContractError::Pattern {
+        role: role.cloned(),
+        attribute: attribute.cloned(),
+        pattern: pattern.to_owned(),
+        // The library draws the place below the pattern; what is wrong stands in the last line.
+        why: error.source.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+    })
 }

@@ -31,7 +31,7 @@ pub(crate) enum TextRule {
 }
 
 impl TextRule {
-    fn pattern(pattern: &str) -> Result<Self, InvalidPattern> {
+    pub(crate) fn pattern(pattern: &str) -> Result<Self, InvalidPattern> {
         let regex = Regex::new(&format!(r"\A(?:{pattern})\z"));
         let regex = regex.map_err(|source| InvalidPattern { pattern: pattern.to_owned(), source })?;
         Ok(Self::Pattern { text: pattern.to_owned(), regex })
