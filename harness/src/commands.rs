@@ -11,7 +11,7 @@ use verifier::Conclusion;
 
 use crate::check;
 use crate::cli::{Check, Cli, Command, Init, Lambda, Run, RunOptions, Verify};
-use crate::error::{Error, exit_code};
+use crate::error::{Error, exit_code, exit_code_of_request};
 use crate::init;
 use crate::interrupt::Interrupts;
 use crate::lambda;
@@ -19,9 +19,12 @@ use crate::manifest::Manifest;
 use crate::outcome::{Outcome, replay};
 use crate::report::console;
 use crate::report::live::Live;
+use crate::report::story::json::StoryJson;
+use crate::report::story::text;
 use crate::report::summary::Summary;
 use crate::run::{Finished, Plan, run};
 use crate::scenario::Scenario;
+use crate::story::{self, RequestQuery};
 
 /// The width of text that goes to no terminal.
 const WIDTH_OF_A_FILE: usize = 100;
@@ -106,6 +109,9 @@ fn execute_lambda(options: &Lambda) -> Result<ExitCode, Error> {
 }
 
 fn execute_verify(verify: &Verify) -> Result<ExitCode, Error> {
+    if let Some(request) = verify.request {
+        return tell_story(verify, request);
+    }
     let outcome = replay(&verify.paths)?;
     if verify.json {
         let json = Summary::new(&outcome).to_json().map_err(|error| Error::Internal(error.to_string()))?;
@@ -114,6 +120,17 @@ fn execute_verify(verify: &Verify) -> Result<ExitCode, Error> {
         show(&outcome, None);
     }
     Ok(exit_code(outcome.judgement.conclusion))
+}
+
+/// Exits with the request's own verdict.
+fn tell_story(verify: &Verify, request: RequestQuery) -> Result<ExitCode, Error> {
+    let story = story::tell(&verify.paths, request)?;
+    let text = match verify.json {
+        true => StoryJson::new(&story).to_json().map_err(|error| Error::Internal(error.to_string()))?,
+        false => text::render(&story, width()),
+    };
+    print(&text);
+    Ok(exit_code_of_request(story.judged.verdict()))
 }
 
 fn execute_check(check: &Check) -> Result<ExitCode, Error> {
@@ -132,8 +149,12 @@ fn execute_init(init: &Init) -> Result<ExitCode, Error> {
 }
 
 fn show(outcome: &Outcome, folder: Option<&Path>) {
-    let width = terminal_size::terminal_size().map_or(WIDTH_OF_A_FILE, |(width, _)| usize::from(width.0));
-    print(&console::render(outcome, folder, width));
+    print(&console::render(outcome, folder, width()));
+}
+
+/// The terminal's width, in columns.
+fn width() -> usize {
+    terminal_size::terminal_size().map_or(WIDTH_OF_A_FILE, |(width, _)| usize::from(width.0))
 }
 
 /// Writes to standard output; colours only where they are wanted.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::cause::Cause;
 pub use crate::code::{FindingCode, Severity};
 use crate::id::{RequestId, TraceId};
+use crate::watch::{Watch, Watched};
 
 /// What makes two findings the same finding: code, cause and what it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -128,6 +129,8 @@ pub(crate) struct Findings {
     cases: BTreeMap<Filing, Cases>,
     /// How many filings there are of each code and cause.
     subjects: BTreeMap<(FindingCode, Cause), usize>,
+    /// The request of which everything is kept, if there is one.
+    pub(crate) watch: Option<Watch>,
 }
 
 /// The cases that were filed together.
@@ -140,16 +143,28 @@ struct Cases {
 impl Findings {
     /// Counts a case; its evidence is only asked for while examples are wanted.
     pub(crate) fn add(&mut self, filing: impl Into<Filing>, example: impl FnOnce() -> Example) {
-        let filing = self.known_or_others(filing.into());
-        let cases = self.cases.entry(filing).or_default();
+        let filing = filing.into();
+        let known = self.known_or_others(filing.clone());
+        let cases = self.cases.entry(known).or_default();
         cases.count += 1;
-        if cases.examples.len() < EXAMPLES {
-            cases.examples.push(example());
+        let wanted = cases.examples.len() < EXAMPLES;
+        if !wanted && self.watch.is_none() {
+            return;
+        }
+        let example = example();
+        if let Some(watch) = &mut self.watch {
+            watch.add(&filing, &example);
+        }
+        if wanted {
+            cases.examples.push(example);
         }
     }
 
     /// Takes a case back that later evidence has refuted.
     pub(crate) fn retract(&mut self, filing: &Filing, request: RequestId) {
+        if let Some(watch) = &mut self.watch {
+            watch.retract(filing, request);
+        }
         let others = filing.key.others();
         let filing = if self.cases.contains_key(filing) { filing } else { &others };
         let Some(cases) = self.cases.get_mut(filing) else { return };
@@ -211,6 +226,11 @@ impl Findings {
             (std::cmp::Reverse(finding.severity), finding.code, std::cmp::Reverse(finding.count))
         });
         findings
+    }
+
+    /// Everything that was found about the request that is watched.
+    pub(crate) fn watched(&self) -> Option<Watched> {
+        Some(self.watch.as_ref()?.watched(|filing| self.root_of(filing)))
     }
 
     /// How many cases there are, of all findings together.

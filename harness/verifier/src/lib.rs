@@ -25,6 +25,7 @@
 //! | [`tally`] | what was counted, and the equations that must balance |
 //! | [`verifier`] | told what happened, it judges |
 //! | [`verdict`] | the one place where a run passes or fails |
+//! | [`watch`] | everything that was found about one request |
 
 mod assemble;
 pub mod cause;
@@ -45,6 +46,7 @@ mod traceparent;
 mod tree;
 pub mod verdict;
 pub mod verifier;
+pub mod watch;
 
 pub use contract::TraceContract;
 pub use event::{Event, EventKind, Peer};

@@ -21,6 +21,7 @@ use crate::time::Timestamp;
 use crate::traceparent::TraceParent;
 use crate::tree::example;
 use crate::verdict::Judgement;
+use crate::watch::{Watch, Watched};
 
 /// Judges one run from its events.
 ///
@@ -101,6 +102,24 @@ pub struct Pending {
 }
 
 impl Verifier {
+    /// One that keeps everything that it finds about this request, and not only the first cases.
+    pub fn watching(request: RequestId) -> Self {
+        let mut verifier = Self::default();
+        verifier.findings.watch = Some(Watch::new(request));
+        verifier
+    }
+
+    /// Everything that was found about the request that is watched, if one is. Provisional until the last event
+    /// was handled.
+    pub fn watched(&self) -> Option<Watched> {
+        self.findings.watched()
+    }
+
+    /// The request that a trace belongs to, as far as is known by now and still remembered.
+    pub fn request_of(&self, trace: TraceId) -> Option<RequestId> {
+        self.assembly.request_of(trace)
+    }
+
     /// Takes one event, in the order of the journal.
     pub fn handle(&mut self, event: &Event) {
         self.now = self.now.max(event.at);
@@ -382,6 +401,9 @@ impl Verifier {
     /// A finding about one span that came outside its request's settling.
     fn add(&mut self, filing: Filing, request: Option<RequestId>, span: &SeenSpan, evidence: String) {
         let trace = Some(span.trace_id);
+        if let Some(watch) = &mut self.findings.watch {
+            watch.mark(request, filing.key.code, span);
+        }
         self.findings.add(filing, || Example { request, trace, evidence: vec![evidence], ..Example::default() });
     }
 
@@ -568,6 +590,9 @@ impl Settlement {
         let found = violations(case, &matching);
         let example = || example(case, &matching, &found);
         found.iter().for_each(|violation| findings.add(violation.filing(), example));
+        if let Some(watch) = &mut findings.watch {
+            watch.settle(case, &matching, &found);
+        }
         let tombstone = Tombstone::new(case, &matching, &found);
         Self { matching, tombstone }
     }
