@@ -14,7 +14,7 @@ pub struct Keys {
     request: RequestId,
     correlation: Correlation,
     traces: BTreeSet<TraceId>,
-    /// Traces that it shares with others whose messages were delivered together with its own.
+    /// Traces that it may share with others whose messages were delivered together with its own.
     shared_traces: BTreeSet<TraceId>,
     /// Its messages, and the queues that they were sent to.
     messages: BTreeMap<MessageId, String>,
@@ -66,7 +66,7 @@ impl Keys {
     pub fn learn_judged(&mut self, watched: &Watched) {
         for span in &watched.spans {
             self.judged.insert((span.trace_id, span.span_id), span.matched_by.clone());
-            self.learn_trace(Some(span.trace_id));
+            self.learn_seen_trace(span.trace_id);
         }
     }
 
@@ -100,15 +100,15 @@ impl Keys {
     fn learn_export(&mut self, export: &Export) {
         for span in export.resource_spans.iter().flat_map(|batch| &batch.spans) {
             match self.tie(span) {
-                // The span of a batch: what else is in its trace may be for other messages.
-                Some(MatchedBy::Link | MatchedBy::InvocationId) => self.learn_shared_trace(span.trace_id),
-                Some(MatchedBy::OtherRequest(_) | MatchedBy::TraceId) | None => {}
-                Some(_) => self.learn_trace(Some(span.trace_id)),
+                None | Some(MatchedBy::TraceId | MatchedBy::OtherRequest(_)) => {}
+                Some(_) => self.learn_seen_trace(span.trace_id),
             }
         }
     }
 
-    fn learn_shared_trace(&mut self, trace: TraceId) {
+    /// A span of the request is in this trace. If nobody has promised that, and messages of others were delivered
+    /// together with its own, the trace may be the whole batch's.
+    fn learn_seen_trace(&mut self, trace: TraceId) {
         if self.batch_mates.is_empty() {
             self.learn_trace(Some(trace));
         } else {

@@ -18,7 +18,7 @@ pub mod model;
 pub mod query;
 pub mod read;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use model::Story;
 pub use query::RequestQuery;

@@ -15,6 +15,8 @@ pub mod json;
 pub mod lanes;
 pub mod layout;
 pub mod scale;
+#[cfg(test)]
+mod tests;
 pub mod text;
 pub mod timeline;
 pub mod waterfall;

@@ -79,3 +79,49 @@ fn cell(from: Timestamp, to: Timestamp, at: Timestamp, width: usize) -> usize {
     let length = to.since(from).as_nanos().max(1);
     usize::try_from(at.since(from).as_nanos() * width as u128 / length).unwrap_or(width).min(width)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::story::Story;
+    use crate::story::tests::{Tale, at, producer};
+
+    /// A story with one span for each of these stretches, in milliseconds.
+    fn bars(columns: usize, spans: &[(u64, u64)]) -> Vec<String> {
+        let mut tale = Tale::begun();
+        tale.accept(0, 0);
+        let span = |(number, &(from, to)): (u32, &(u64, u64))| verifier::Span {
+            trace_id: crate::story::tests::trace(0),
+            ..producer(number, from * 1_000, to * 1_000)
+        };
+        tale.export_from_api(1, (0..).zip(spans).map(span).collect());
+        let story: Story = tale.story(0);
+        let scale = Scale::new(&story.spans, columns);
+        spans.iter().map(|&(from, to)| scale.bar(at(from * 1_000), at(to * 1_000))).collect()
+    }
+
+    #[test]
+    fn bars_stand_on_one_scale() {
+        assert_eq!(bars(10, &[(0, 10), (2, 5), (9, 10)]), ["██████████", "··███·····", "·········█"]);
+    }
+
+    #[test]
+    fn span_that_is_too_short_for_a_column_has_one() {
+        assert_eq!(bars(4, &[(0, 80), (41, 41), (80, 80)]), ["████", "··█·", "···█"]);
+        assert_eq!(bars(4, &[(5, 5)]), ["█···"]);
+    }
+
+    #[test]
+    fn stretch_without_spans_is_left_out_from_100_ms_on() {
+        // 10 columns, 3 for the break: 7 for 10 ms and 10 ms, one of them at least for each.
+        assert_eq!(bars(9, &[(0, 10), (110, 120)]), ["███ ~ ···", "··· ~ ███"]);
+        assert_eq!(bars(12, &[(0, 10), (109, 120)]), ["█···········", "··········██"]);
+    }
+
+    #[test]
+    fn nothing_is_left_out_where_spans_are_spread_all_over() {
+        let spread: Vec<_> = (0..6).map(|number| (number * 1_000, number * 1_000 + 1)).collect();
+        let drawn = bars(12, &spread);
+        assert!(drawn.iter().all(|bar| bar.chars().count() == 12 && !bar.contains('~')), "{drawn:?}");
+    }
+}

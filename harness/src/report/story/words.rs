@@ -15,6 +15,9 @@ use crate::story::model::{ExportSeen, Row, SpanKey, What};
 /// How many lines of a dead process's output are told.
 const OUTPUT_LINES: usize = 3;
 
+/// How many characters a UUID has.
+const UUID: usize = 36;
+
 /// The names in a story that its rows refer to.
 #[derive(Debug)]
 pub struct Names<'a> {
@@ -316,9 +319,9 @@ fn ordinal(number: u32) -> String {
     format!("{number}{ending}")
 }
 
-/// The first part of an identifier, enough to tell it from others.
+/// The first part of a UUID, enough to tell it from others; any other identifier as it is.
 fn abridged(id: &str) -> &str {
-    id.split('-').next().filter(|first| first.len() >= 8).unwrap_or(id)
+    if id.len() == UUID { id.split('-').next().unwrap_or(id) } else { id }
 }
 
 #[cfg(test)]
@@ -334,6 +337,6 @@ mod tests {
     #[test]
     fn uuid_is_abridged_and_a_short_name_is_not() {
         assert_eq!(abridged("68918236-8446-4beb-b38c-b85bf8753271"), "68918236");
-        assert_eq!(abridged("message-7"), "message-7");
+        assert_eq!(abridged("a-longer-name-of-an-invocation"), "a-longer-name-of-an-invocation");
     }
 }
