@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::process::ExitCode;
 
 use tokio::runtime;
@@ -16,7 +15,7 @@ use crate::init;
 use crate::interrupt::Interrupts;
 use crate::lambda;
 use crate::manifest::Manifest;
-use crate::outcome::{Outcome, replay};
+use crate::outcome::replay;
 use crate::report::console;
 use crate::report::live::Live;
 use crate::report::story::json::StoryJson;
@@ -53,7 +52,7 @@ fn execute_run(scenario: Scenario, options: RunOptions) -> Result<ExitCode, Erro
     let runtime = runtime.worker_threads(workers(plan.scenario.load.rate)).enable_all().build();
     let runtime = runtime.map_err(|error| Error::setup("no runtime", error))?;
     let Finished { outcome, folder } = runtime.block_on(run(&plan, Live::default(), &interrupts))?;
-    show(&outcome, Some(folder.path()));
+    print(&console::render(&outcome, Some(folder.path()), width()));
     let written = Summary::new(&outcome).write(folder.path());
     match written.map_err(|error| Error::file("the summary cannot be written into", folder.path(), &error)) {
         // The verdict has been given; it is not taken back because its file is missing.
@@ -117,7 +116,7 @@ fn execute_verify(verify: &Verify) -> Result<ExitCode, Error> {
         let json = Summary::new(&outcome).to_json().map_err(|error| Error::Internal(error.to_string()))?;
         print(&json);
     } else {
-        show(&outcome, None);
+        print(&console::render_replayed(&outcome, &verify.paths, width()));
     }
     Ok(exit_code(outcome.judgement.conclusion))
 }
@@ -146,10 +145,6 @@ fn execute_init(init: &Init) -> Result<ExitCode, Error> {
         print(&format!("{}\n", file.display()));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn show(outcome: &Outcome, folder: Option<&Path>) {
-    print(&console::render(outcome, folder, width()));
 }
 
 /// The terminal's width, in columns.

@@ -45,7 +45,7 @@ fn story_of_a_request_whose_context_was_stripped_is_told_by_any_of_its_names() {
     let out = tempfile::tempdir().unwrap();
     let reports = out.path().to_str().unwrap();
     let soak = ["soak", "--rate", "20", "--duration", "2s", "--fault", "strip-context", "--out", reports];
-    printed(&harness(&soak), 10);
+    let (verdict, _) = printed(&harness(&soak), 10);
     let latest = out.path().join("latest");
     let verify = |arguments: &[&str]| {
         let mut all = vec!["verify", latest.to_str().unwrap()];
@@ -92,6 +92,12 @@ fn story_of_a_request_whose_context_was_stripped_is_told_by_any_of_its_names() {
             "by request id",
         ],
     );
+
+    // Each finding tells how to see such a story.
+    let command = verdict.lines().find_map(|line| line.trim().strip_prefix("whole story ")).unwrap();
+    let arguments: Vec<_> = command.split(' ').skip(1).collect();
+    let (of_example, _) = printed(&harness(&arguments), 10);
+    assert!(of_example.contains(&format!("FAIL  request {}", arguments.last().unwrap())), "{of_example}");
 
     let (_, unknown) = printed(&verify(&["--request", "40"]), 2);
     assert!(unknown.contains("it holds 40 requests, from"), "{unknown}");
