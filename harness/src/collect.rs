@@ -9,12 +9,13 @@ use mock_coralogix::{ApiKeys, Endpoint, EndpointConfig, Observer, Received, Refu
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use verifier::event::Export;
+use verifier::event::{Export, RefusalKind};
 use verifier::{EnvironmentId, EventKind, Peer};
 
 use crate::cloud::function::{BoxError, Wired, Wiring};
 use crate::cloud::network::{Conditions, Network};
 use crate::journal::Recorder;
+use crate::mask::Mask;
 use crate::template::{MissingValue, Template, Values};
 
 /// How many refusals of one sender are recorded. Whoever is refused more often is so in a loop, and that
@@ -26,16 +27,19 @@ struct Witness {
     recorder: Recorder,
     /// How many refusals of each sender were recorded.
     refusals: Mutex<HashMap<Peer, u32>>,
+    /// What must not be recorded, wherever in an export it stands.
+    mask: Mask,
 }
 
 impl Witness {
-    fn new(recorder: Recorder) -> Self {
-        Self { recorder, refusals: Mutex::default() }
+    fn new(recorder: Recorder, mask: Mask) -> Self {
+        Self { recorder, refusals: Mutex::default(), mask }
     }
 }
 
 impl Observer for Witness {
     fn export(&self, received: Received, export: Export) {
+        let export = Export { payload: self.mask.payload(export.payload), ..export };
         self.recorder.record_at(self.recorder.at(received.at), EventKind::ExportAnswered(Box::new(export)));
     }
 
@@ -47,9 +51,21 @@ impl Observer for Witness {
         }
         *count += 1;
         let is_one_too_many = *count > RECORDED_REFUSALS;
+        let kind = kind_of(&refusal);
         let why =
             if is_one_too_many { format!("{refusal}, and all further ones are not told") } else { refusal.to_string() };
-        self.recorder.record(EventKind::ExportRefused { peer: peer.clone(), why });
+        self.recorder.record(EventKind::ExportRefused { peer: peer.clone(), refusal: kind, why });
+    }
+}
+
+/// What kind of refusal one is, for those who judge.
+fn kind_of(refusal: &Refusal) -> RefusalKind {
+    match refusal {
+        Refusal::NotTraces { .. } => RefusalKind::NotTraces,
+        Refusal::TooLarge { .. } => RefusalKind::TooLarge,
+        Refusal::Unreadable { .. } => RefusalKind::Unreadable,
+        Refusal::CutOff => RefusalKind::CutOff,
+        _ => RefusalKind::Connection,
     }
 }
 
@@ -72,15 +88,15 @@ pub struct Listener {
 }
 
 impl Collector {
-    /// An endpoint that knows one API key.
-    pub fn new(recorder: Recorder, api_key: &str, identity: TlsIdentity) -> Self {
-        let witness = Arc::new(Witness::new(recorder.clone()));
+    /// An endpoint that knows one API key, and records no export with what `mask` masks.
+    pub fn new(recorder: Recorder, api_key: &str, identity: TlsIdentity, mask: Mask) -> Self {
+        let witness = Arc::new(Witness::new(recorder.clone(), mask));
         Self::with(recorder, EndpointConfig::tls(ApiKeys::only([api_key]), witness, identity))
     }
 
     /// An endpoint without TLS that knows any API key.
     pub fn plaintext(recorder: Recorder) -> Self {
-        let witness = Arc::new(Witness::new(recorder.clone()));
+        let witness = Arc::new(Witness::new(recorder.clone(), Mask::default()));
         Self::with(recorder, EndpointConfig::plaintext(ApiKeys::Any, witness))
     }
 
@@ -187,14 +203,18 @@ mod tests {
     #[test]
     fn flood_of_refusals_is_recorded_up_to_a_limit_for_each_sender() {
         let (recorder, mut events) = Recorder::new();
-        let witness = Witness::new(recorder);
+        let witness = Witness::new(recorder, Mask::default());
         let received = Received { at: Instant::now(), from: ([127, 0, 0, 1], 1).into() };
         for _ in 0..10 * RECORDED_REFUSALS {
             witness.refused(received, &Peer::Service("api".to_owned()), Refusal::CutOff);
         }
         witness.refused(received, &Peer::Anyone, Refusal::CutOff);
         let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.kind).collect();
-        let refusal = |peer, more: &str| EventKind::ExportRefused { peer, why: format!("{}{more}", Refusal::CutOff) };
+        let refusal = |peer, more: &str| EventKind::ExportRefused {
+            peer,
+            refusal: RefusalKind::CutOff,
+            why: format!("{}{more}", Refusal::CutOff),
+        };
         assert_eq!(told.len(), RECORDED_REFUSALS as usize + 2);
         let last = refusal(Peer::Service("api".to_owned()), ", and all further ones are not told");
         assert_eq!(told[RECORDED_REFUSALS as usize..], [last, refusal(Peer::Anyone, "")]);

@@ -61,7 +61,21 @@ impl RawSpan {
         let (attributes, resource) = (BTreeMap::new(), BTreeMap::new());
         let name = NameRule::Exact(name);
         let (link, status, max_duration) = (None, StatusRule::Any, None);
-        SpanContract { service, name, kind, parent, link, per, attributes, resource, status, max_duration }
+        let (queue, function) = (None, None);
+        SpanContract {
+            service,
+            name,
+            kind,
+            parent,
+            link,
+            per,
+            queue,
+            function,
+            attributes,
+            resource,
+            status,
+            max_duration,
+        }
     }
 }
 

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use memchr::memmem;
+use verifier::otlp::Payload;
+
 /// What stands in a secret's place.
 const MASK: &str = "***";
 
@@ -25,6 +28,22 @@ impl Mask {
     /// A text without secrets.
     pub fn text(&self, text: String) -> String {
         self.0.iter().fold(text, |text, secret| if text.contains(secret) { text.replace(secret, MASK) } else { text })
+    }
+
+    /// An export without secrets. What stands in their place is as long as they were, so that the message
+    /// stays one, and says that there was a secret ([`verifier::otlp::is_masked`]).
+    pub fn payload(&self, payload: Payload) -> Payload {
+        let found = self.0.iter().any(|secret| memmem::find(payload.bytes(), secret.as_bytes()).is_some());
+        if !found {
+            return payload;
+        }
+        let mut bytes = payload.bytes().to_vec();
+        for secret in self.0.iter() {
+            while let Some(at) = memmem::find(&bytes, secret.as_bytes()) {
+                bytes[at..at + secret.len()].fill(b'*');
+            }
+        }
+        Payload::new(bytes.into())
     }
 
     /// Masks a stream of bytes that comes in pieces.

@@ -206,7 +206,7 @@ impl Builder<'_> {
         let identity =
             TlsIdentity::generate().map_err(|error| Error::setup("no certificate for the endpoint", error))?;
         let ca_file = self.write_ca(&identity)?;
-        let collector = Collector::new(self.recorder.clone(), &self.secrets.api_key, identity);
+        let collector = Collector::new(self.recorder.clone(), &self.secrets.api_key, identity, self.secrets.mask());
         let values = self.values(&ca_file, &self.queues.endpoint);
         let values = self.queues.create(&self.plan.manifest, values, self.live).await?;
         let queues = self.queues.queues.clone();

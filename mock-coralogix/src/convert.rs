@@ -1,4 +1,5 @@
-//! OTLP's messages as the verifier's types.
+//! OTLP's messages as the verifier's types, by way of the protobuf library: for evidence, and for tests that
+//! compare it with the verifier's own reading of the bytes.
 //!
 //! Telemetry is data: nothing here fails. What is wrong with a span stays visible in its conversion,
 //! and is judged by the verifier.
@@ -46,6 +47,9 @@ fn span(sent: otlp::Span) -> Span {
         end: Timestamp::from_unix_nanos(sent.end_time_unix_nano),
         status: sent.status.map(status).unwrap_or_default(),
         flags: sent.flags,
+        dropped: [sent.dropped_attributes_count, sent.dropped_events_count, sent.dropped_links_count]
+            .into_iter()
+            .fold(0, u32::saturating_add),
         attributes: attributes(sent.attributes),
         links: sent.links.iter().map(link).collect(),
     }
@@ -188,6 +192,9 @@ mod tests {
             span_id: vec![0xcd; 8],
             parent_span_id: vec![0xef; 8],
             flags: 0x301,
+            dropped_attributes_count: 1,
+            dropped_events_count: 2,
+            dropped_links_count: 3,
             name: "sqs.process".to_owned(),
             kind: otlp::span::SpanKind::Consumer as i32,
             start_time_unix_nano: 5,
@@ -208,6 +215,7 @@ mod tests {
             end: Timestamp::from_unix_nanos(9),
             status: SpanStatus::Error("boom".to_owned()),
             flags: 0x301,
+            dropped: 6,
             attributes: vec![attribute("b", "2"), attribute("a", "1")],
             links: vec![SpanLink { trace_id: TraceId::from_bytes([1; 16]), span_id: SpanId::from_bytes([2; 8]) }],
         };

@@ -4,20 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use tonic::body::Body;
-use tonic::codec::CompressionEncoding;
-use tonic::codegen::Service;
+use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
 use verifier::Peer;
 use verifier::event::{Export, ExportAnswer};
+use verifier::otlp::Payload;
 
-use crate::convert;
 use crate::endpoint::{Endpoint, InFlight, MAX_MESSAGE};
 use crate::keys::Unauthorized;
 use crate::observer::{Received, Refusal};
@@ -61,10 +59,9 @@ impl Origin {
     }
 
     /// Hands an export to the observer.
-    fn hand_over(&self, received: Received, answer: ExportAnswer, message: ExportTraceServiceRequest) {
+    fn hand_over(&self, received: Received, answer: ExportAnswer, payload: Payload) {
         let shared = self.endpoint.shared();
-        let resource_spans = convert::resource_spans(message);
-        let export = Export { export: shared.number_export(), peer: self.peer.clone(), answer, resource_spans };
+        let export = Export { export: shared.number_export(), peer: self.peer.clone(), answer, payload };
         shared.observer.export(received, export);
     }
 }
@@ -102,10 +99,9 @@ impl Intake {
         let received = self.origin.received_now();
         let authorized = self.origin.endpoint.shared().keys.check(request.headers());
         let recipient = Recipient { origin: Arc::clone(&self.origin), received, authorized };
-        let mut service = TraceServiceServer::new(recipient)
-            .accept_compressed(CompressionEncoding::Gzip)
-            .max_decoding_message_size(MAX_MESSAGE);
-        let Ok(response) = service.call(request.map(Full::new)).await;
+        let mut grpc =
+            Grpc::new(BytesCodec).accept_compressed(CompressionEncoding::Gzip).max_decoding_message_size(MAX_MESSAGE);
+        let response = grpc.unary(recipient, request.map(Full::new)).await;
         match Status::from_header_map(response.headers()) {
             None => response,
             // The one error that comes from the recipient: the observer has the export.
@@ -137,27 +133,75 @@ impl Drop for Intake {
     }
 }
 
-/// Takes the one message of a request that the gRPC library has read.
+/// Takes the one message of a request, whose frame the gRPC library has read.
 struct Recipient {
     origin: Arc<Origin>,
     received: Received,
     authorized: Result<(), Unauthorized>,
 }
 
-#[tonic::async_trait]
-impl TraceService for Recipient {
-    async fn export(
-        &self,
-        request: tonic::Request<ExportTraceServiceRequest>,
-    ) -> Result<tonic::Response<ExportTraceServiceResponse>, Status> {
+impl Recipient {
+    /// Hands an export on before it is answered.
+    fn take(&self, payload: Payload) -> Result<tonic::Response<Bytes>, Status> {
+        payload.validate().map_err(|error| Status::internal(error.to_string()))?;
         let answer = match self.authorized {
             Ok(()) => ExportAnswer::Stored,
             Err(_) => ExportAnswer::Unauthenticated,
         };
-        self.origin.hand_over(self.received, answer, request.into_inner());
+        self.origin.hand_over(self.received, answer, payload);
         match self.authorized {
-            Ok(()) => Ok(tonic::Response::new(ExportTraceServiceResponse::default())),
+            Ok(()) => Ok(tonic::Response::new(FULL_SUCCESS)),
             Err(why) => Err(Status::unauthenticated(why.to_string())),
         }
+    }
+}
+
+impl UnaryService<Bytes> for Recipient {
+    type Response = Bytes;
+    type Future = std::future::Ready<Result<tonic::Response<Bytes>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        std::future::ready(self.take(Payload::new(request.into_inner())))
+    }
+}
+
+/// An `ExportTraceServiceResponse` that says nothing: all spans are stored.
+const FULL_SUCCESS: Bytes = Bytes::new();
+
+/// Messages as their bytes: what they mean is read by whoever judges them.
+#[derive(Default)]
+struct BytesCodec;
+
+impl Codec for BytesCodec {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for BytesCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, frame: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        frame.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for BytesCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, frame: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(frame.copy_to_bytes(frame.remaining())))
     }
 }

@@ -76,19 +76,24 @@ fn headline(text: &mut String, outcome: &Outcome) {
     line!(text);
 }
 
-fn sentence(conclusion: Conclusion, TraceTally { expected, complete, excused }: TraceTally) -> String {
+fn sentence(conclusion: Conclusion, traces: TraceTally) -> String {
+    let TraceTally { expected, excused, unsampled, .. } = traces;
     let count = grouped(expected);
     match conclusion {
+        Conclusion::Passed if unsampled > 0 => format!(
+            "each of {count} accepted requests became exactly one trace, or was not sampled ({})",
+            grouped(unsampled)
+        ),
         Conclusion::Passed if excused > 0 => format!(
             "each of {count} accepted requests became exactly one trace, {} of them but for what ordered kills took",
             grouped(excused)
         ),
         Conclusion::Passed => format!("each of {count} accepted requests became exactly one trace"),
-        Conclusion::Failed if complete + excused == expected => {
+        Conclusion::Failed if traces.at_fault() == 0 => {
             format!("none of {count} traces is at fault, and the system is: what was found here loses spans elsewhere")
         }
         Conclusion::Failed => {
-            let lost = grouped(expected - complete - excused);
+            let lost = grouped(traces.at_fault());
             format!("{lost} of {count} traces are not as the contract wants them")
         }
         Conclusion::NothingVerified if expected > 0 => {
@@ -159,6 +164,7 @@ fn traces(outcome: &Outcome) -> String {
     let tally = &outcome.judgement.tally;
     let mut figure = format!("{} of {} complete", grouped(tally.traces.complete), grouped(tally.traces.expected));
     append_unless_zero(&mut figure, tally.traces.excused, "excused");
+    append_unless_zero(&mut figure, tally.traces.unsampled, "not sampled");
     match tally.loss_bound() {
         Some(bound) => format!("{figure}; 95 % sure that fewer than {:.3} % are lost", bound * 100.0),
         None => figure,
@@ -175,6 +181,8 @@ fn spans(outcome: &Outcome) -> String {
     );
     for (count, what) in [
         (spans.excused, "excused"),
+        (spans.unsampled, "not sampled"),
+        (spans.extra, "extra"),
         (spans.duplicated, "duplicated"),
         (spans.unexpected, "unexpected"),
         (spans.foreign, "foreign"),
@@ -377,7 +385,9 @@ mod tests {
 
     #[test]
     fn verdict_tells_excused_traces_apart_from_complete_ones_and_from_those_at_fault() {
-        let of = |conclusion, complete, excused| sentence(conclusion, TraceTally { expected: 10, complete, excused });
+        let of = |conclusion, complete, excused| {
+            sentence(conclusion, TraceTally { expected: 10, complete, excused, unsampled: 0 })
+        };
         let passed = of(Conclusion::Passed, 7, 3);
         assert_eq!(
             passed,

@@ -164,7 +164,7 @@ impl Session {
                 self.refused += 1;
                 vec![line("Refuse", environment, format!("{}: {status} {error_type}", plain(call)))]
             }
-            EventKind::ExportRefused { peer, why } => {
+            EventKind::ExportRefused { peer, why, .. } => {
                 self.refused += 1;
                 vec![line("Refuse", sender(peer), plain(why))]
             }
@@ -219,7 +219,7 @@ impl Session {
     fn export(&mut self, export: &Export) -> Vec<String> {
         self.exports += 1;
         let Peer::Environment(environment) = &export.peer else { return Vec::new() };
-        let spans = export.resource_spans.iter().flat_map(|batch| &batch.spans);
+        let spans = export.payload.resources().flat_map(|resource| resource.spans());
         let ends: Vec<_> = spans.map(|span| span.end).collect();
         self.spans += ends.len() as u64;
         let seen = self.seen(environment);
@@ -379,7 +379,8 @@ fn quantiles(durations: &Durations) -> String {
 
 #[cfg(test)]
 mod tests {
-    use verifier::event::{ExportAnswer, ProcessEnd};
+    use verifier::event::{ExportAnswer, ProcessEnd, RefusalKind};
+    use verifier::otlp::Payload;
     use verifier::span::{Resource, ResourceSpans, SpanStatus};
     use verifier::{Span, SpanId, SpanKind, TraceId};
 
@@ -431,12 +432,13 @@ mod tests {
             end: at(ended),
             status: SpanStatus::default(),
             flags: 0,
+            dropped: 0,
             attributes: Vec::new(),
             links: Vec::new(),
         };
-        let resource_spans = vec![ResourceSpans { resource: Resource::default(), spans: vec![span] }];
+        let payload = Payload::of(&[ResourceSpans { resource: Resource::default(), spans: vec![span] }]);
         let (peer, answer) = (Peer::Environment(environment()), ExportAnswer::Stored);
-        EventKind::ExportAnswered(Box::new(Export { export: 0, peer, answer, resource_spans }))
+        EventKind::ExportAnswered(Box::new(Export { export: 0, peer, answer, payload }))
     }
 
     #[test]
@@ -522,7 +524,8 @@ mod tests {
 
     #[test]
     fn refusal_is_told_with_its_sender_and_stands_among_the_figures() {
-        let refused = EventKind::ExportRefused { peer: Peer::Environment(environment()), why: "too large".to_owned() };
+        let (peer, refusal) = (Peer::Environment(environment()), RefusalKind::TooLarge);
+        let refused = EventKind::ExportRefused { peer, refusal, why: "too large".to_owned() };
         let (session, lines) = session(vec![(1, refused)]);
         assert_eq!(lines, ["Refuse function-1  too large"]);
         assert!(session.figures().iter().any(|(name, _)| *name == "refused"));

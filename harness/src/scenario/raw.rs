@@ -92,4 +92,5 @@ pub(super) struct RawPatience {
     pub(super) missing_after: Option<Spanned<RawDuration>>,
     pub(super) remembered_for: Option<RawDuration>,
     pub(super) late_start_after: Option<RawDuration>,
+    pub(super) flush_budget: Option<RawDuration>,
 }

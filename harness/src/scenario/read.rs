@@ -201,6 +201,7 @@ fn patience(source: &Source, raw: &RawPatience) -> Result<Patience, InputError> 
         missing_after: or(raw.missing_after.as_ref().map(|given| *given.get_ref()), default.missing_after),
         remembered_for: or(raw.remembered_for, default.remembered_for),
         late_start_after: or(raw.late_start_after, default.late_start_after),
+        flush_budget: or(raw.flush_budget, default.flush_budget),
     };
     let given = raw.missing_after.as_ref().filter(|_| patience.missing_after < patience.late_after);
     given.map_or(Ok(patience), |given| {

@@ -54,7 +54,7 @@ fn every_key_is_read() {
     let text = format!(
         "description = \"d\"\nseed = 7\nfaults = [\"strip-context\"]\n{SMALL}timeout = \"2s\"\nusers = 5\n\
          [lambda]\nrecycle_after = 50\n\
-         [patience]\nlate_after = \"1s\"\nmissing_after = \"2s\"\nremembered_for = \"3s\"\nlate_start_after = \"4ms\"\n"
+         [patience]\nlate_after = \"1s\"\nmissing_after = \"2s\"\nremembered_for = \"3s\"\nlate_start_after = \"4ms\"\nflush_budget = \"5ms\"\n"
     );
     let scenario = read(&text).unwrap();
     assert_eq!((scenario.seed, scenario.description.as_str()), (Some(7), "d"));
@@ -67,6 +67,7 @@ fn every_key_is_read() {
         missing_after: seconds(2),
         remembered_for: seconds(3),
         late_start_after: Duration::from_millis(4),
+        flush_budget: Duration::from_millis(5),
     };
     assert_eq!(scenario.patience, patience);
 }

@@ -77,15 +77,17 @@ impl Collector {
     }
 
     fn take_export(&mut self, at: Timestamp, export: &Export, keys: &Keys) {
-        let receipt = Receipt { at, export: export.export, peer: export.peer.clone(), answer: export.answer };
         let (mut own, mut others) = (Vec::new(), 0);
-        for batch in &export.resource_spans {
-            for span in &batch.spans {
-                match keys.tie(span) {
-                    Some(tie) => own.extend(self.take_span(span, batch.resource.service_name(), tie, &receipt)),
-                    None => others += 1,
-                }
-            }
+        let resources = export.payload.to_resource_spans();
+        let spans = resources.iter().flat_map(|batch| batch.spans.iter().map(|span| (&batch.resource, span)));
+        for (place, (resource, span)) in (0..).zip(spans) {
+            let Some(tie) = keys.tie(span) else {
+                others += 1;
+                continue;
+            };
+            let stored = export.answer.stores(place);
+            let receipt = Receipt { at, export: export.export, peer: export.peer.clone(), stored };
+            own.extend(self.take_span(span, resource.service_name(), tie, receipt));
         }
         if own.is_empty() {
             return;
@@ -94,7 +96,7 @@ impl Collector {
             let told = self.environments.exported(environment);
             told.into_iter().for_each(|event| self.push(event));
         }
-        let Receipt { export, peer, answer, .. } = receipt;
+        let Export { export, peer, answer, .. } = export.clone();
         self.exports.push((at, ExportSeen { export, peer, answer, spans: own, others }));
     }
 
@@ -104,11 +106,11 @@ impl Collector {
         span: &Span,
         service: Option<&str>,
         matched_by: MatchedBy,
-        receipt: &Receipt,
+        receipt: Receipt,
     ) -> Option<SpanKey> {
         let key = (span.trace_id, span.span_id);
         if let Some(place) = self.places.get(&key) {
-            self.spans[*place].receipts.push(receipt.clone());
+            self.spans[*place].receipts.push(receipt);
             return Some(key);
         }
         if !self.has_room_for(&matched_by) {
@@ -120,7 +122,7 @@ impl Collector {
             span: span.clone(),
             service: service.map(str::to_owned),
             matched_by,
-            receipts: vec![receipt.clone()],
+            receipts: vec![receipt],
             depth: 0,
             codes: Vec::new(),
         });
@@ -158,7 +160,7 @@ impl Collector {
         let of_ledger = std::mem::take(&mut self.rows).into_iter().map(|event| ledger_row(event, judged));
         let mut rows: Vec<_> = of_ledger.collect();
         rows.extend(self.spans.iter().flat_map(span_rows));
-        rows.extend(std::mem::take(&mut self.exports).into_iter().map(export_row));
+        rows.extend(std::mem::take(&mut self.exports).into_iter().map(|export| export_row(export, &self.spans)));
         let last = rows.iter().map(|row| row.at).max().unwrap_or_default();
         let services: Vec<_> = self.peers().chain([entry]).collect();
         let belongs = |event: &&Event| {
@@ -233,10 +235,16 @@ fn span_rows(span: &StorySpan) -> [Row; 2] {
     [start, Row { codes: span.codes.clone(), ..row(span.span.end, end) }]
 }
 
-fn export_row((at, export): (Timestamp, ExportSeen)) -> Row {
+fn export_row((at, export): (Timestamp, ExportSeen), spans: &[StorySpan]) -> Row {
     let codes = match export.answer {
         ExportAnswer::Stored => Vec::new(),
         ExportAnswer::Unauthenticated => vec![FindingCode::ExportUnauthenticated],
+        // What the client has sent again with success was not lost.
+        ExportAnswer::PartialSuccess { .. } | ExportAnswer::Refused { .. } => {
+            let is_lost = |span: &&StorySpan| !span.receipts.iter().any(|receipt| receipt.stored);
+            let mut lost = spans.iter().filter(is_lost).filter(|span| export.spans.contains(&span.key()));
+            lost.next().map(|_| FindingCode::ExportRejected).into_iter().collect()
+        }
     };
     Row { at, what: What::Exported(export), codes }
 }

@@ -98,7 +98,7 @@ impl Keys {
     }
 
     fn learn_export(&mut self, export: &Export) {
-        for span in export.resource_spans.iter().flat_map(|batch| &batch.spans) {
+        for span in export.payload.to_resource_spans().iter().flat_map(|batch| &batch.spans) {
             match self.tie(span) {
                 None | Some(MatchedBy::TraceId | MatchedBy::OtherRequest(_)) => {}
                 Some(_) => self.learn_seen_trace(span.trace_id),

@@ -103,8 +103,7 @@ impl StorySpan {
 
     /// The receipt that counts: the first one that was stored, if any was.
     pub fn receipt(&self) -> Option<&Receipt> {
-        let is_stored = |receipt: &&Receipt| receipt.answer == ExportAnswer::Stored;
-        self.receipts.iter().find(is_stored).or(self.receipts.first())
+        self.receipts.iter().find(|receipt| receipt.stored).or(self.receipts.first())
     }
 }
 
@@ -117,8 +116,8 @@ pub struct Receipt {
     pub export: u64,
     /// Who sent it.
     pub peer: Peer,
-    /// What the endpoint answered.
-    pub answer: ExportAnswer,
+    /// Whether the endpoint kept it.
+    pub stored: bool,
 }
 
 /// How a span was found to be the request's.

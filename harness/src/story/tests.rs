@@ -6,8 +6,9 @@ use std::time::Duration;
 use verifier::contract::{ForeignSpans, Per, SpanContract, StatusRule, TraceContract};
 use verifier::event::{
     Carrier, Correlation, Delivery, Export, ExportAnswer, Fault, InvocationOutcome, JOURNAL_VERSION, OpenExchanges,
-    Patience, Peer, ProcessEnd, RequestOutcome, RunStarted,
+    Patience, Peer, ProcessEnd, RefusalKind, RequestOutcome, RunStarted,
 };
+use verifier::otlp::Payload;
 use verifier::span::{Attribute, Resource, ResourceSpans, SpanLink, SpanStatus};
 use verifier::{
     EnvironmentId, Event, EventKind, FindingCode, InvocationId, MessageId, RequestId, Span, SpanId, SpanKind,
@@ -84,6 +85,7 @@ fn span(number: u32, role: u32, kind: SpanKind, name: &str, from: u64, to: u64) 
         end: at(to),
         status: SpanStatus::Unset,
         flags: 0,
+        dropped: 0,
         attributes: Vec::new(),
         links: Vec::new(),
     }
@@ -97,6 +99,8 @@ fn contract() -> TraceContract {
         parent: parent.map(str::to_owned),
         link: None,
         per,
+        queue: None,
+        function: None,
         attributes: BTreeMap::new(),
         resource: BTreeMap::new(),
         status: StatusRule::Any,
@@ -236,8 +240,8 @@ impl Tale {
 
     fn export(&mut self, micros: u64, peer: Peer, service: &str, answer: ExportAnswer, spans: Vec<Span>) {
         let resource = Resource { attributes: vec![attribute("service.name", service)] };
-        let export =
-            Export { export: self.exports, peer, answer, resource_spans: vec![ResourceSpans { resource, spans }] };
+        let payload = Payload::of(&[ResourceSpans { resource, spans }]);
+        let export = Export { export: self.exports, peer, answer, payload };
         self.exports += 1;
         self.tell(micros, EventKind::ExportAnswered(Box::new(export)));
     }
@@ -682,7 +686,10 @@ fn missing_span_is_absent_and_the_stop_of_its_service_is_told() {
 fn refused_exports_are_told_with_their_spans_and_what_the_endpoint_could_not_read_by_its_time() {
     let mut tale = Tale::begun();
     tale.start_environment(0, "worker-1");
-    let refused = |why: &str| EventKind::ExportRefused { peer: Peer::Service("api".to_owned()), why: why.to_owned() };
+    let refused = |why: &str| {
+        let (peer, refusal) = (Peer::Service("api".to_owned()), RefusalKind::TooLarge);
+        EventKind::ExportRefused { peer, refusal, why: why.to_owned() }
+    };
     tale.tell(19_000, refused("before"));
     tale.other_request(20_000, 1, "worker-1");
     tale.tell(24_500, refused("within"));
@@ -742,4 +749,22 @@ fn request_that_was_not_over_when_the_journal_was_cut_off_proves_nothing() {
     tale.accept(20_000, 1);
     let story = tale.story(1);
     assert_eq!((story.judged.verdict(), story.judged.settled), (Verdict::Inconclusive, false));
+}
+
+#[test]
+fn span_that_a_partial_success_rejects_is_marked_until_it_is_stored_after_all() {
+    let mut tale = Tale::begun();
+    tale.start_environment(0, "worker-1");
+    tale.other_request(20_000, 1, "worker-1");
+    let partial = ExportAnswer::PartialSuccess { rejected: vec![1] };
+    let spans = vec![server(2, 1, 2), Span { span_id: span_id(1, 9), ..server(1, 21_000, 23_000) }];
+    let api = || Peer::Service("api".to_owned());
+    tale.export(27_000, api(), "api", partial, spans.clone());
+    let codes = |tale: &Tale| {
+        let story = tale.clone().ended(60_000).story(1);
+        story.rows.iter().flat_map(|row| row.codes.clone()).filter(|code| *code == FindingCode::ExportRejected).count()
+    };
+    assert_eq!(codes(&tale), 1);
+    tale.export(28_000, api(), "api", ExportAnswer::Stored, spans);
+    assert_eq!(codes(&tale), 0);
 }

@@ -82,7 +82,7 @@ fn export(event: &EventKind) -> Option<&Export> {
 }
 
 fn names(export: &Export) -> Vec<String> {
-    export.resource_spans.iter().flat_map(|resource| &resource.spans).map(|span| span.name.clone()).collect()
+    export.payload.resources().flat_map(|resource| resource.spans()).map(|span| span.name.to_owned()).collect()
 }
 
 impl Function {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use harness::cloud::network::{Conditions, Network};
 use harness::collect::{Collector, Listener};
+use harness::mask::Mask;
 use hyper_util::rt::TokioIo;
 use mock_coralogix::TlsIdentity;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -51,7 +52,7 @@ impl World {
         let (recorder, events) = Events::record();
         let identity = TlsIdentity::generate().unwrap();
         let ca_pem = identity.ca_pem().to_owned();
-        Self { runtime, collector: Collector::new(recorder, KEY, identity), ca_pem, events }
+        Self { runtime, collector: Collector::new(recorder, KEY, identity, Mask::default()), ca_pem, events }
     }
 
     pub(crate) fn wait<T>(&self, what: &str, future: impl Future<Output = T>) -> T {

@@ -1,14 +1,16 @@
 //! Which span belongs to which request, and by which key that was found.
 //!
-//! The request id comes first and the trace id second: a trace id is an observation, so two of them
-//! for one request are seen as what they are.
+//! The request id comes first and the trace id late: a trace id is an observation, so two of them for one
+//! request are seen as what they are.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use crate::event::{ExportAnswer, Peer};
-use crate::id::{RequestId, SpanId, TraceId};
+use crate::cause::Cause;
+use crate::event::Peer;
+use crate::id::{EnvironmentId, RequestId, SpanId, TraceId};
 use crate::processes::Cycle;
-use crate::roles::RoleId;
+use crate::roles::{Part, RoleId};
 use crate::span::SpanKind;
 use crate::time::Timestamp;
 
@@ -18,42 +20,84 @@ pub(crate) struct SeenSpan {
     pub(crate) trace_id: TraceId,
     pub(crate) span_id: SpanId,
     pub(crate) parent: Option<SpanId>,
-    /// Its role in the contract, if its service and name have one.
-    pub(crate) role: Option<RoleId>,
-    pub(crate) service: String,
-    pub(crate) name: String,
+    /// What it is to the contract, by its service and name.
+    pub(crate) part: Part,
+    pub(crate) service: Arc<str>,
+    pub(crate) name: Arc<str>,
     pub(crate) kind: SpanKind,
-    pub(crate) peer: Peer,
+    /// OTLP's flags.
+    pub(crate) flags: u32,
+    /// Whether its status is an error.
+    pub(crate) failed: bool,
+    pub(crate) links: Vec<(TraceId, SpanId)>,
+    pub(crate) peer: Arc<Peer>,
     /// The stretch that its peer's life was in when it came.
     pub(crate) cycle: Cycle,
+    pub(crate) start: Timestamp,
     pub(crate) end: Timestamp,
     pub(crate) received: Timestamp,
-    pub(crate) answer: ExportAnswer,
+    /// Whether the endpoint kept it.
+    pub(crate) stored: bool,
+    /// Why not, if it did not.
+    pub(crate) refusal: Option<Cause>,
+    /// Whether something that fails a run is wrong with what it says of itself.
+    pub(crate) flawed: bool,
+    /// A fingerprint of all that it says.
+    pub(crate) content: u64,
     /// The request that it names itself.
     pub(crate) names: Option<RequestId>,
 }
 
 impl SeenSpan {
-    /// Whether the endpoint kept it.
-    pub(crate) fn is_stored(&self) -> bool {
-        self.answer == ExportAnswer::Stored
+    /// Its trace id and span id: what identifies it.
+    pub(crate) const fn key(&self) -> (TraceId, SpanId) {
+        (self.trace_id, self.span_id)
     }
 
-    /// Whether both are the same span.
-    pub(crate) fn is_again(&self, other: &Self) -> bool {
-        (self.trace_id, self.span_id) == (other.trace_id, other.span_id)
+    /// The environment that exported it, if it was one.
+    pub(crate) fn environment(&self) -> Option<&EnvironmentId> {
+        match &*self.peer {
+            Peer::Environment(environment) => Some(environment),
+            Peer::Service(_) | Peer::Anyone => None,
+        }
+    }
+
+    /// Its role in the contract, if its service and name have one.
+    pub(crate) const fn role(&self) -> Option<RoleId> {
+        match self.part {
+            Part::Role(role) => Some(role),
+            _ => None,
+        }
+    }
+
+    /// Whether it comes from a service of the contract that does not name it.
+    pub(crate) const fn is_unnamed(&self) -> bool {
+        matches!(self.part, Part::Unnamed(_))
+    }
+
+    /// The trace by which its request may be known: that of what it links to, for a span that begins a trace
+    /// of its own, or its own.
+    pub(crate) fn known_by(&self) -> TraceId {
+        let linked = self.links.first().filter(|_| self.parent.is_none());
+        linked.map_or(self.trace_id, |(trace, _)| *trace)
     }
 }
 
-/// The key by which a span was found to belong to its request.
+/// The key by which a span was found to belong to its request, the most trusted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum MatchedBy {
     /// The span names the request in an attribute.
     RequestId,
+    /// The span names a message of the request in an attribute.
+    MessageId,
+    /// The span names an invocation that worked for the request alone.
+    InvocationId,
     /// The span's trace is the one that the request's messages carry, or its answer names.
     TraceId,
+    /// The span links to such a trace.
+    Link,
     /// The span came from an environment while it worked for the request alone.
-    Invocation,
+    Environment,
 }
 
 impl MatchedBy {
@@ -61,8 +105,11 @@ impl MatchedBy {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::RequestId => "request id",
+            Self::MessageId => "message id",
+            Self::InvocationId => "invocation id",
             Self::TraceId => "trace id",
-            Self::Invocation => "invocation",
+            Self::Link => "link",
+            Self::Environment => "environment",
         }
     }
 }
@@ -74,27 +121,38 @@ pub(crate) struct AssembledSpan {
     pub(crate) matched_by: MatchedBy,
 }
 
+/// Who says that a trace belongs to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ClaimedBy {
+    /// A span that was found to be the request's by another key.
+    Span,
+    /// The ledger: a message's carrier, or the request's answer.
+    Ledger,
+}
+
 /// The spans of all open requests, and those whose request is not known yet.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Assembly {
     spans: HashMap<RequestId, Vec<AssembledSpan>>,
-    /// The request of each trace that is known; the first to claim a trace has it.
-    traces: HashMap<TraceId, RequestId>,
+    /// The request of each trace that is known; the first to claim a trace has it, the ledger before spans.
+    traces: HashMap<TraceId, (ClaimedBy, RequestId)>,
+    /// By the traces that their requests may be known by.
     unassigned: BTreeMap<TraceId, Vec<SeenSpan>>,
 }
 
 impl Assembly {
     /// Notes that a trace belongs to a request. Answers the spans that have waited for that.
-    pub(crate) fn bind(&mut self, trace: TraceId, request: RequestId) -> Vec<SeenSpan> {
-        if *self.traces.entry(trace).or_insert(request) != request {
-            return Vec::new();
+    pub(crate) fn bind(&mut self, trace: TraceId, request: RequestId, by: ClaimedBy) -> Vec<SeenSpan> {
+        let claim = self.traces.entry(trace).or_insert((by, request));
+        if claim.0 < by {
+            *claim = (by, request);
         }
-        self.unassigned.remove(&trace).unwrap_or_default()
+        if claim.1 == request { self.unassigned.remove(&trace).unwrap_or_default() } else { Vec::new() }
     }
 
     /// The request that a trace belongs to.
     pub(crate) fn request_of(&self, trace: TraceId) -> Option<RequestId> {
-        self.traces.get(&trace).copied()
+        self.traces.get(&trace).map(|(_, request)| *request)
     }
 
     /// Gives a span to an open request.
@@ -104,7 +162,12 @@ impl Assembly {
 
     /// Keeps a span until its request is known.
     pub(crate) fn keep(&mut self, span: SeenSpan) {
-        self.unassigned.entry(span.trace_id).or_default().push(span);
+        self.unassigned.entry(span.known_by()).or_default().push(span);
+    }
+
+    /// A span that waits for its request to be known and has the same ids.
+    pub(crate) fn kept_twin(&self, span: &SeenSpan) -> Option<&SeenSpan> {
+        self.unassigned.get(&span.known_by())?.iter().find(|kept| kept.key() == span.key())
     }
 
     /// The spans of an open request.
@@ -114,7 +177,7 @@ impl Assembly {
 
     /// How many stored spans are kept: of open requests, and of those that are not known yet.
     pub(crate) fn kept(&self) -> usize {
-        let of_requests = self.spans.values().flatten().filter(|span| span.span.is_stored()).count();
+        let of_requests = self.spans.values().flatten().filter(|span| span.span.stored).count();
         of_requests + self.unassigned.values().map(Vec::len).sum::<usize>()
     }
 

@@ -88,6 +88,8 @@ causes! {
         "the process was stopped without exporting it: flush on SIGTERM, within the stop time-out"
     NotExported "Spans of other roles came from the same process, this one did not."
         "the process exported other spans of this request and not this one: was it ended, and sampled?"
+    NotRecorded "The trace holds no span of the service."
+        "the trace holds no span of its service: was that called, did it take the context over, did it flush?"
     NothingExported "No span of the request came from anywhere."
         "no span of the request came from anywhere: look at the exporter, a sampler, the SDK's start"
     ParentMissing "The expected parent span never came."

@@ -56,6 +56,13 @@ pub struct SpanContract {
     pub link: Option<String>,
     /// What there is one of these spans for.
     pub per: Per,
+    /// Only for messages of this queue, where a system has several. Left out: of any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// Only for deliveries, invocations and environments of this function, where a system has several. Left
+    /// out: of any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
     /// The attributes that it must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, ValueRule>,

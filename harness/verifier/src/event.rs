@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::contract::TraceContract;
 use crate::id::{EnvironmentId, InvocationId, MessageId, RequestId, TraceId};
-use crate::span::ResourceSpans;
+use crate::otlp::Payload;
 use crate::time::{Timestamp, nanoseconds};
 
 /// The version of the journal's form. It grows when a reader of the last one could misread the new one.
@@ -286,6 +286,8 @@ pub enum EventKind {
     ExportRefused {
         /// Who sent it.
         peer: Peer,
+        /// What kind of refusal it was.
+        refusal: RefusalKind,
         /// Why it was refused.
         why: String,
     },
@@ -358,6 +360,14 @@ pub struct Patience {
     /// A request that starts longer than this after its intended instant is a late start.
     #[serde(with = "nanoseconds")]
     pub late_start_after: Duration,
+    /// A function may take this long from the end of its last span to its request for the next invocation.
+    #[serde(with = "nanoseconds", default = "flush_budget")]
+    pub flush_budget: Duration,
+}
+
+/// Ample for an export over a new connection.
+const fn flush_budget() -> Duration {
+    Duration::from_secs(1)
 }
 
 impl Default for Patience {
@@ -368,6 +378,7 @@ impl Default for Patience {
             missing_after: Duration::from_secs(20),
             remembered_for: Duration::from_secs(60),
             late_start_after: Duration::from_millis(50),
+            flush_budget: flush_budget(),
         }
     }
 }
@@ -565,19 +576,88 @@ pub struct Export {
     pub peer: Peer,
     /// What the endpoint answered.
     pub answer: ExportAnswer,
-    /// What it holds. If the answer is other than [`ExportAnswer::Stored`], these spans were rejected
-    /// and count as lost; they are kept as evidence.
-    pub resource_spans: Vec<ResourceSpans>,
+    /// What it holds, as it came. What the answer rejects counts as lost; it is kept as evidence.
+    pub payload: Payload,
+}
+
+/// Why something could not be read as an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// A connection failed before it carried any request.
+    Connection,
+    /// Something else than a trace export was asked for.
+    NotTraces,
+    /// The export is too large: its spans are lost.
+    TooLarge,
+    /// The export is no message of its type: its spans are lost.
+    Unreadable,
+    /// The export was cut off before it was whole; its sender knows.
+    CutOff,
 }
 
 /// The endpoint's answer to an export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExportAnswer {
     /// OK: all its spans are stored.
     Stored,
+    /// OK with a partial success (OTLP, "Partial Success"): some of its spans are stored, and most clients take
+    /// that for all of them.
+    PartialSuccess {
+        /// The places of the rejected spans, in the order in which they were sent, counted from 0, rising.
+        rejected: Vec<u32>,
+    },
     /// UNAUTHENTICATED: no key, or one that the endpoint does not know.
     Unauthenticated,
+    /// Another error: nothing is stored. Whether the client may try again is for it to know.
+    Refused {
+        /// Which.
+        code: GrpcCode,
+    },
+}
+
+impl ExportAnswer {
+    /// Whether the span at this place is stored.
+    pub fn stores(&self, place: u32) -> bool {
+        match self {
+            Self::Stored => true,
+            Self::PartialSuccess { rejected } => rejected.binary_search(&place).is_err(),
+            Self::Unauthenticated | Self::Refused { .. } => false,
+        }
+    }
+}
+
+/// A status code of gRPC, as far as OTLP endpoints answer with it (gRPC, "Status codes").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum GrpcCode {
+    /// 1
+    Cancelled,
+    /// 2
+    Unknown,
+    /// 3
+    InvalidArgument,
+    /// 4
+    DeadlineExceeded,
+    /// 7
+    PermissionDenied,
+    /// 8
+    ResourceExhausted,
+    /// 9
+    FailedPrecondition,
+    /// 10
+    Aborted,
+    /// 11
+    OutOfRange,
+    /// 12
+    Unimplemented,
+    /// 13
+    Internal,
+    /// 14
+    Unavailable,
+    /// 15
+    DataLoss,
 }
 
 /// What the harness did to the system on purpose. So a planted defect is never blamed on its code.

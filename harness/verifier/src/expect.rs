@@ -1,6 +1,6 @@
 //! The expected spans of one request, from its ledger record and the contract alone.
 
-use crate::contract::Per;
+use crate::contract::{Per, SpanContract};
 use crate::ledger::{DeliveryRecord, MessageEnd, MessageRecord, RequestRecord};
 use crate::roles::{RoleId, Roles};
 
@@ -49,6 +49,15 @@ impl Fact {
         matches!(self, Self::Request | Self::Message(_) | Self::Delivery(..))
     }
 
+    /// Whether another fact is this one, or a part of it: a message of the request, a delivery of the message.
+    pub(crate) fn holds(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Message(own), Self::Delivery(message, _) | Self::Undelivered(Some(message))) => own == message,
+            (Self::Request, _) | (Self::UnsentMessage, Self::Undelivered(None)) => true,
+            (own, other) => own == other,
+        }
+    }
+
     /// The message that it is about.
     pub(crate) fn message(self, record: &RequestRecord) -> Option<&MessageRecord> {
         match self {
@@ -77,8 +86,8 @@ pub(crate) fn expected_slots(record: &RequestRecord, roles: &Roles) -> Vec<Slot>
                 true => Slot::required(role, Fact::Request),
                 false => Slot::open(role, Fact::Request),
             }),
-            Per::Message => slots.extend(message_slots(role, record)),
-            Per::Delivery => slots.extend(delivery_slots(role, record)),
+            Per::Message => slots.extend(message_slots(role, &contract.span, record)),
+            Per::Delivery => slots.extend(delivery_slots(role, &contract.span, record)),
             // They belong to no single request.
             Per::Invocation | Per::Environment => {}
         }
@@ -87,8 +96,9 @@ pub(crate) fn expected_slots(record: &RequestRecord, roles: &Roles) -> Vec<Slot>
 }
 
 /// One for each message; at least one, if the request was accepted. Sends that failed may have theirs.
-fn message_slots(role: RoleId, record: &RequestRecord) -> Vec<Slot> {
-    let once = (0..record.messages.len()).filter(|&message| !is_sent_again(record, message));
+fn message_slots(role: RoleId, span: &SpanContract, record: &RequestRecord) -> Vec<Slot> {
+    let is_of_queue = |message: &usize| is_of_queue(span, &record.messages[*message]);
+    let once = (0..record.messages.len()).filter(is_of_queue).filter(|&message| !is_sent_again(record, message));
     let mut slots: Vec<_> = once.map(|message| Slot::required(role, Fact::Message(message))).collect();
     if slots.is_empty() && record.accepted() {
         slots.push(Slot::required(role, Fact::UnsentMessage));
@@ -108,7 +118,7 @@ pub(crate) fn is_sent_again(record: &RequestRecord, message: usize) -> bool {
 }
 
 /// One for each delivery; at least one for each message that was not kept from its function.
-fn delivery_slots(role: RoleId, record: &RequestRecord) -> Vec<Slot> {
+fn delivery_slots(role: RoleId, span: &SpanContract, record: &RequestRecord) -> Vec<Slot> {
     if record.messages.is_empty() && record.accepted() {
         return vec![Slot::required(role, Fact::Undelivered(None))];
     }
@@ -116,10 +126,17 @@ fn delivery_slots(role: RoleId, record: &RequestRecord) -> Vec<Slot> {
         [] if is_kept_from_its_function(message) => Vec::new(),
         [] => vec![Slot::required(role, Fact::Undelivered(Some(place)))],
         deliveries => {
-            (0..).zip(deliveries).map(|(number, delivery)| delivery_slot(role, place, number, delivery)).collect()
+            let own = (0..).zip(deliveries).filter(|(_, delivery)| delivery.host.is_of(span.function.as_deref()));
+            own.map(|(number, delivery)| delivery_slot(role, place, number, delivery)).collect()
         }
     };
-    record.messages.iter().enumerate().flat_map(of_message).collect()
+    let messages = record.messages.iter().enumerate().filter(|(_, message)| is_of_queue(span, message));
+    messages.flat_map(of_message).collect()
+}
+
+/// Whether a span is asked for messages of this one's queue.
+fn is_of_queue(span: &SpanContract, message: &MessageRecord) -> bool {
+    span.queue.as_deref().is_none_or(|queue| queue == &*message.queue)
 }
 
 fn delivery_slot(role: RoleId, message: usize, number: usize, delivery: &DeliveryRecord) -> Slot {

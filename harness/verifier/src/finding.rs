@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::cause::Cause;
 pub use crate::code::{FindingCode, Severity};
 use crate::id::{RequestId, TraceId};
+use crate::losses::{Losses, Pattern};
 use crate::watch::{Watch, Watched};
 
 /// What makes two findings the same finding: code, cause and what it is about.
@@ -100,6 +101,16 @@ pub(crate) struct Filing {
 }
 
 impl Filing {
+    /// The same case, of which nothing can be said because the machine stalled.
+    pub(crate) fn doubted(self) -> Self {
+        Self { key: FindingKey { cause: Cause::MachineStalled, ..self.key }, roots: Vec::new() }
+    }
+
+    /// Whether nothing can be said about it, because the machine stalled.
+    pub(crate) fn is_doubted(&self) -> bool {
+        self.key.cause == Cause::MachineStalled
+    }
+
     /// An export is open at a freeze and holds nothing of the invocation that is over: what was left for
     /// later is on its way at last.
     pub(crate) fn leftovers_open_at_freeze(process: String) -> Self {
@@ -129,6 +140,8 @@ pub(crate) struct Findings {
     cases: BTreeMap<Filing, Cases>,
     /// How many filings there are of each code and cause.
     subjects: BTreeMap<(FindingCode, Cause), usize>,
+    /// What findings weigh, where that differs from their own severity.
+    severity: BTreeMap<FindingCode, Severity>,
     /// The request of which everything is kept, if there is one.
     pub(crate) watch: Option<Watch>,
 }
@@ -141,6 +154,16 @@ struct Cases {
 }
 
 impl Findings {
+    /// None yet, of which some weigh otherwise.
+    pub(crate) fn weighing(severity: BTreeMap<FindingCode, Severity>) -> Self {
+        Self { severity, ..Self::default() }
+    }
+
+    /// How much a finding with this code weighs.
+    pub(crate) fn severity_of(&self, code: FindingCode) -> Severity {
+        weight(code, &self.severity)
+    }
+
     /// Counts a case; its evidence is only asked for while examples are wanted.
     pub(crate) fn add(&mut self, filing: impl Into<Filing>, example: impl FnOnce() -> Example) {
         let filing = filing.into();
@@ -161,7 +184,7 @@ impl Findings {
     }
 
     /// Takes a case back that later evidence has refuted.
-    pub(crate) fn retract(&mut self, filing: &Filing, request: RequestId) {
+    pub(crate) fn retract(&mut self, filing: &Filing, request: Option<RequestId>) {
         if let Some(watch) = &mut self.watch {
             watch.retract(filing, request);
         }
@@ -169,7 +192,7 @@ impl Findings {
         let filing = if self.cases.contains_key(filing) { filing } else { &others };
         let Some(cases) = self.cases.get_mut(filing) else { return };
         cases.count = cases.count.saturating_sub(1);
-        if let Some(example) = cases.examples.iter().position(|example| example.request == Some(request)) {
+        if let Some(example) = cases.examples.iter().position(|example| example.request == request) {
             cases.examples.remove(example);
         }
     }
@@ -193,7 +216,7 @@ impl Findings {
     }
 
     /// The finding that a filing's cases follow from: the strongest of its roots that was found.
-    fn root_of<'a>(&self, filing: &'a Filing) -> Option<&'a FindingKey> {
+    pub(crate) fn root_of<'a>(&self, filing: &'a Filing) -> Option<&'a FindingKey> {
         filing.roots.iter().find(|root| self.stands(root))
     }
 
@@ -208,11 +231,20 @@ impl Findings {
         self.with_key(key.clone()).any(|(filing, _)| self.root_of(filing).is_none())
     }
 
-    /// The findings, failures and causes first.
-    pub(crate) fn to_vec(&self) -> Vec<Finding> {
+    /// What cannot be judged because the machine stalled, each code with the number of its cases.
+    pub(crate) fn doubted(&self) -> BTreeMap<FindingCode, u64> {
+        let mut doubted = BTreeMap::new();
+        for (filing, cases) in self.filed().filter(|(filing, _)| filing.is_doubted()) {
+            *doubted.entry(filing.key.code).or_default() += cases.count;
+        }
+        doubted
+    }
+
+    /// The findings, failures and causes first. What all losses of a finding have in common gives it its name.
+    pub(crate) fn to_vec(&self, losses: &Losses) -> Vec<Finding> {
         let mut standing: BTreeMap<&FindingKey, Finding> = BTreeMap::new();
         let mut following = Vec::new();
-        for (filing, cases) in self.filed() {
+        for (filing, cases) in self.filed().filter(|(filing, _)| !filing.is_doubted()) {
             match self.root_of(filing) {
                 Some(root) => following.push((root, filing.key.code, cases)),
                 None => standing.entry(&filing.key).or_insert_with_key(|key| Finding::new(key)).take(cases),
@@ -221,22 +253,44 @@ impl Findings {
         for (root, code, cases) in following {
             standing.entry(root).and_modify(|finding| finding.take_consequence(code, cases));
         }
-        let mut findings: Vec<_> = standing.into_values().collect();
-        findings.sort_by_key(|finding| {
-            (std::cmp::Reverse(finding.severity), finding.code, std::cmp::Reverse(finding.count))
-        });
+        let mut findings: Vec<_> = standing.into_iter().map(|(key, finding)| finding.named(key, losses)).collect();
+        weigh(&mut findings, &self.severity);
         findings
     }
 
     /// Everything that was found about the request that is watched.
     pub(crate) fn watched(&self) -> Option<Watched> {
-        Some(self.watch.as_ref()?.watched(|filing| self.root_of(filing)))
+        Some(self.watch.as_ref()?.watched(self))
     }
 
-    /// How many cases there are, of all findings together.
+    /// How many cases there are, of all findings together that are worth a look.
     pub(crate) fn cases(&self) -> u64 {
-        self.filed().filter(|(filing, _)| self.root_of(filing).is_none()).map(|(_, cases)| cases.count).sum()
+        let is_worth_a_look =
+            |filing: &Filing| !filing.is_doubted() && self.severity_of(filing.key.code) > Severity::Info;
+        self.filed()
+            .filter(|(filing, _)| is_worth_a_look(filing) && self.root_of(filing).is_none())
+            .map(|(_, cases)| cases.count)
+            .sum()
     }
+}
+
+/// Gives findings the weights that a contract sets in place of their own, and orders them anew.
+pub(crate) fn weigh(findings: &mut [Finding], weights: &BTreeMap<FindingCode, Severity>) {
+    for finding in findings.iter_mut() {
+        finding.severity = weight(finding.code, weights);
+    }
+    order(findings);
+}
+
+/// How much a finding of this code weighs under a contract that sets these weights.
+pub(crate) fn weight(code: FindingCode, weights: &BTreeMap<FindingCode, Severity>) -> Severity {
+    weights.get(&code).copied().unwrap_or(code.severity())
+}
+
+/// Orders findings: failures and causes first.
+fn order(findings: &mut [Finding]) {
+    findings
+        .sort_by_key(|finding| (std::cmp::Reverse(finding.severity), finding.code, std::cmp::Reverse(finding.count)));
 }
 
 impl Finding {
@@ -249,6 +303,14 @@ impl Finding {
             count: 0,
             consequences: BTreeMap::new(),
             examples: Vec::new(),
+        }
+    }
+
+    /// With the name of the pattern that all its losses have, if they have one.
+    fn named(self, key: &FindingKey, losses: &Losses) -> Self {
+        match losses.pattern(key, self.count).map(Pattern::finding) {
+            Some((code, cause)) => Self { code, cause, ..self },
+            None => self,
         }
     }
 
@@ -272,5 +334,30 @@ impl Example {
     /// Whether it shows a trace.
     fn is_drawn(&self) -> bool {
         !self.expected.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(code: FindingCode) -> Finding {
+        Finding::new(&FindingKey { code, cause: Cause::Delayed, subject: "x".to_owned() })
+    }
+
+    #[test]
+    fn contract_changes_what_findings_weigh_and_so_their_order() {
+        let mut findings = [FindingCode::SpanMissing, FindingCode::SpanDuplicated, FindingCode::SpanLate].map(finding);
+        let weights = [(FindingCode::SpanMissing, Severity::Info), (FindingCode::SpanLate, Severity::Failure)].into();
+        weigh(&mut findings, &weights);
+        let weighed = findings.map(|finding| (finding.code, finding.severity));
+        assert_eq!(
+            weighed,
+            [
+                (FindingCode::SpanLate, Severity::Failure),
+                (FindingCode::SpanDuplicated, Severity::Warning),
+                (FindingCode::SpanMissing, Severity::Info),
+            ]
+        );
     }
 }

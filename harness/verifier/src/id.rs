@@ -58,6 +58,11 @@ impl TraceId {
         Self(u128::from_be_bytes(bytes))
     }
 
+    /// Its bytes.
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
     /// Whether it is other than all zero.
     pub const fn is_valid(self) -> bool {
         self.0 != 0
@@ -100,6 +105,11 @@ impl SpanId {
     /// The identifier of these bytes.
     pub const fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(u64::from_be_bytes(bytes))
+    }
+
+    /// Its bytes.
+    pub const fn to_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
     }
 
     /// Whether it is other than all zero.

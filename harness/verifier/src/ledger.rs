@@ -39,6 +39,11 @@ impl RequestRecord {
         }
     }
 
+    /// Whether the context that a message of it carries says that its trace is not sampled.
+    pub(crate) fn is_sampled_out(&self) -> bool {
+        self.messages.iter().filter_map(MessageRecord::traceparent).any(|parent| !parent.sampled)
+    }
+
     /// Whether every row of it is terminal, and no further one can be expected.
     pub(crate) fn is_over_for_good(&self) -> bool {
         self.is_over() && !self.messages.iter().any(MessageRecord::is_in_hand)
@@ -54,7 +59,9 @@ impl RequestRecord {
 #[derive(Debug, Clone)]
 pub(crate) struct MessageRecord {
     pub(crate) message: MessageId,
-    /// When the queue accepted it.
+    /// The queue that accepted it.
+    pub(crate) queue: Box<str>,
+    /// When that was.
     pub(crate) sent: Timestamp,
     /// The trace context as its sender attached it.
     pub(crate) carrier: Carrier,
@@ -111,9 +118,18 @@ pub(crate) struct DeliveryRecord {
     pub(crate) connecting: bool,
     /// How its invocation ended.
     pub(crate) end: Option<DeliveryEnd>,
+    /// When that was.
+    pub(crate) ended: Timestamp,
+    /// Whether its invocation failed, or told that this very record did.
+    pub(crate) failed: bool,
 }
 
 impl DeliveryRecord {
+    /// Whether the runtime answered, well or with an error.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.end == Some(DeliveryEnd::Answered)
+    }
+
     /// Whether its spans need not be there: the scenario itself had its environment killed in its very
     /// invocation, and that is how the invocation ended. No other end is excused.
     pub(crate) fn is_excusable(&self) -> bool {
@@ -189,7 +205,10 @@ impl Ledger {
         match &event.kind {
             EventKind::RequestStarted { request, .. } => self.start_request(*request, at),
             EventKind::RequestFinished { request, outcome, .. } => self.finish_request(*request, at, outcome),
-            EventKind::MessageSent { message, request, carrier, .. } => self.send(message, *request, carrier, at),
+            EventKind::MessageSent { queue, message, request, carrier } => {
+                let record = MessageRecord::new(message.clone(), queue, carrier.clone(), at);
+                self.send(record, *request)
+            }
             EventKind::SendRefused { request, .. } => self.refuse_send(*request, at),
             // Once it has left its queue, it is received from its dead-letter queue.
             EventKind::MessageReceived { message, .. } => {
@@ -257,29 +276,13 @@ impl Ledger {
         }
     }
 
-    fn send(
-        &mut self,
-        message: &MessageId,
-        request: Option<RequestId>,
-        carrier: &Carrier,
-        at: Timestamp,
-    ) -> Vec<RequestId> {
-        let record = MessageRecord {
-            message: message.clone(),
-            sent: at,
-            carrier: carrier.clone(),
-            stripped: false,
-            corrupted: false,
-            turned_away: false,
-            receipts: 0,
-            deliveries: Vec::new(),
-            end: None,
-        };
+    fn send(&mut self, record: MessageRecord, request: Option<RequestId>) -> Vec<RequestId> {
+        let message = record.message.clone();
         match request.and_then(|request| Some((request, self.requests.get_mut(&request)?))) {
             Some((request, owner)) => {
+                owner.last_row = record.sent;
                 owner.messages.push(record);
-                owner.last_row = at;
-                self.owners.insert(message.clone(), Owner::Request(request));
+                self.owners.insert(message, Owner::Request(request));
                 vec![request]
             }
             None => {
@@ -338,6 +341,8 @@ impl Ledger {
                 killed: self.kills.get(&handover.host.environment) == Some(handover.invocation),
                 connecting: false,
                 end: None,
+                ended: at,
+                failed: false,
             };
             changed.extend(self.change_message(message, at, |record| record.deliveries.push(delivery)));
         }
@@ -375,11 +380,24 @@ impl Ledger {
         known.running = false;
         let environment = known.environment.clone();
         let end = Some(DeliveryEnd::from(outcome));
-        let changed = self.change_deliveries(invocation, at, |delivery| delivery.end = end);
+        let mut changed = self.change_deliveries(invocation, at, |delivery| {
+            (delivery.end, delivery.ended) = (end, at);
+            delivery.failed = !matches!(outcome, InvocationOutcome::Succeeded { .. });
+        });
+        if let InvocationOutcome::Succeeded { failed } = outcome {
+            changed.extend(failed.iter().flat_map(|message| self.fail_record(message, invocation, at)));
+        }
         if self.latest.get(&environment) != Some(invocation) {
             self.invocations.remove(invocation);
         }
         changed
+    }
+
+    /// Notes that an invocation reported this record of its as failed.
+    fn fail_record(&mut self, message: &MessageId, invocation: &InvocationId, at: Timestamp) -> Vec<RequestId> {
+        self.change_message(message, at, |record| {
+            record.change_deliveries(invocation, |delivery| delivery.failed = true)
+        })
     }
 
     /// An environment has lost its process: for good, or until it is started again.
@@ -436,7 +454,8 @@ impl Ledger {
         vec![request]
     }
 
-    fn owner_of(&self, message: &MessageId) -> Option<RequestId> {
+    /// The request of a message, if it is open and known.
+    pub(crate) fn owner_of(&self, message: &MessageId) -> Option<RequestId> {
         match self.owners.get(message)? {
             Owner::Request(request) => Some(*request),
             Owner::Nobody => None,
@@ -461,6 +480,27 @@ impl Ledger {
     /// How many invocations run.
     pub(crate) fn running_invocations(&self) -> usize {
         self.invocations.values().filter(|invocation| invocation.running).count()
+    }
+
+    /// The record of a message, whether or not its request is known.
+    pub(crate) fn message(&self, message: &MessageId) -> Option<&MessageRecord> {
+        match self.owners.get(message)? {
+            Owner::Nobody => self.ownerless.get(message),
+            Owner::Request(request) => {
+                self.requests.get(request)?.messages.iter().find(|record| record.message == *message)
+            }
+        }
+    }
+
+    /// The request that an invocation works for, or has worked for, if all records agree on it.
+    pub(crate) fn request_of_invocation(&self, invocation: &InvocationId) -> Option<RequestId> {
+        self.invocations.get(invocation)?.request
+    }
+
+    /// Whether an environment works, or has worked last, for several requests, or for one that is not known.
+    pub(crate) fn is_shared(&self, environment: &EnvironmentId) -> bool {
+        let latest = self.latest.get(environment).and_then(|latest| self.invocations.get(latest));
+        latest.is_some_and(|latest| latest.request.is_none() && !latest.messages.is_empty())
     }
 
     /// The request that an environment works for, or has worked for last, if all records agree on it.
@@ -491,6 +531,21 @@ impl Ledger {
 }
 
 impl MessageRecord {
+    fn new(message: MessageId, queue: &str, carrier: Carrier, sent: Timestamp) -> Self {
+        Self {
+            message,
+            queue: queue.into(),
+            sent,
+            carrier,
+            stripped: false,
+            corrupted: false,
+            turned_away: false,
+            receipts: 0,
+            deliveries: Vec::new(),
+            end: None,
+        }
+    }
+
     fn change_deliveries(&mut self, invocation: &InvocationId, change: impl Fn(&mut DeliveryRecord)) {
         self.deliveries.iter_mut().filter(|delivery| delivery.invocation == *invocation).for_each(change);
     }

@@ -16,10 +16,13 @@
 //! | [`span`] | what telemetry said |
 //! | [`event`] | what happened, and when: a journal line |
 //! | [`contract`] | what a complete trace looks like |
-//! | `ledger`, `processes` | the ledger's facts, folded |
-//! | `expect` | the spans that the ledger and the contract ask for |
-//! | `assemble` | which span belongs to which request |
-//! | `check` | one small function per rule |
+//! | [`otlp`] | exports as they come over the wire, walked without copying |
+//! | `ledger`, `processes`, `accounts` | the ledger's facts, folded: by request; by process; by invocation |
+//! | `roles`, `expect` | the spans that contract and ledger ask for |
+//! | `assemble`, `matching` | which span belongs to which request; which takes which place |
+//! | `rules` | one small function per rule |
+//! | `losses` | where in the life of a process its spans were lost |
+//! | `stalls` | when the machine stalled, so that nothing can be said |
 //! | [`code`], [`cause`] | what can be wrong, and why |
 //! | [`finding`], `tree` | what was found, with its evidence |
 //! | [`tally`] | what was counted, and the equations that must balance |
@@ -27,33 +30,46 @@
 //! | [`verdict`] | the one place where a run passes or fails |
 //! | [`watch`] | everything that was found about one request |
 
+mod accounts;
 mod assemble;
 pub mod cause;
-mod check;
 pub mod code;
 pub mod contract;
 pub mod event;
 mod expect;
 pub mod finding;
 pub mod id;
+mod intake;
 mod ledger;
+mod losses;
+mod matching;
+mod names;
+pub mod otlp;
 mod processes;
+mod recorded;
 mod roles;
+mod rules;
+mod settled;
 pub mod span;
+mod stalls;
 pub mod tally;
+mod text;
 pub mod time;
 mod traceparent;
 mod tree;
 pub mod verdict;
 pub mod verifier;
+mod violation;
 pub mod watch;
 
 pub use contract::TraceContract;
 pub use event::{Event, EventKind, Peer};
 pub use finding::{Finding, FindingCode, Severity};
 pub use id::{EnvironmentId, InvocationId, MessageId, RequestId, SpanId, TraceId};
+pub use recorded::Recorded;
 pub use span::{Span, SpanKind};
 pub use tally::Tally;
+pub use text::InvalidPattern;
 pub use time::Timestamp;
 pub use verdict::{Conclusion, Judgement, Verdict};
 pub use verifier::Verifier;

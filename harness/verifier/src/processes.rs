@@ -1,11 +1,19 @@
 //! What is known of the system's processes: which of them makes which spans, and which ended badly.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
 
-use crate::event::{Cut, Event, EventKind, Export, ExportAnswer, Fault, OpenExchanges, Peer, ProcessEnd, ResetReason};
+use crate::event::{
+    Cut, Event, EventKind, Export, ExportAnswer, Fault, GrpcCode, InvocationOutcome, OpenExchanges, Peer, ProcessEnd,
+    RefusalKind, ResetReason,
+};
 use crate::finding::{Cause, Filing, FindingCode, FindingKey};
 use crate::id::{EnvironmentId, InvocationId};
+use crate::losses::ProcessId;
 use crate::time::Timestamp;
+
+/// The signal that ends a process that does not end by itself.
+const SIGKILL: i32 = 9;
 
 /// How many exports of an environment are told apart since it was thawed.
 const KNOWN_EXPORTS: usize = 16;
@@ -25,6 +33,28 @@ pub(crate) struct Processes {
     /// The findings about processes whose exports have been refused since the last that was stored.
     refusals: HashMap<String, FindingKey>,
     wrong_key: bool,
+    /// How long a function may take from the end of its last span to its request for the next invocation.
+    flush_budget: Duration,
+    /// Services that were told to stop.
+    stopping: HashSet<String>,
+    /// Where each invocation runs that has not ended.
+    hosts: HashMap<InvocationId, EnvironmentId>,
+}
+
+/// A finding about a process.
+#[derive(Debug, Clone)]
+pub(crate) struct ProcessFinding {
+    pub(crate) filing: Filing,
+    pub(crate) evidence: Vec<String>,
+    /// The stretch of time that it is about, if it is a matter of time: a machine that stalled then makes it
+    /// doubtful.
+    pub(crate) stretch: Option<(Timestamp, Timestamp)>,
+}
+
+impl From<(FindingKey, Vec<String>)> for ProcessFinding {
+    fn from((key, evidence): (FindingKey, Vec<String>)) -> Self {
+        Self { filing: key.into(), evidence, stretch: None }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -38,6 +68,12 @@ struct Environment {
     invocation: Option<InvocationId>,
     /// When its process was started or thawed last.
     awake_since: Timestamp,
+    /// When its process was frozen last, before that.
+    frozen_at: Option<Timestamp>,
+    /// When its latest invocation began.
+    invoked_at: Timestamp,
+    /// The latest end of a span that its process has exported.
+    last_span_end: Timestamp,
     /// The latest exports since then: whether each holds anything that had ended before.
     with_leftovers: VecDeque<bool>,
     /// How many invocations its process was given.
@@ -59,6 +95,9 @@ impl Environment {
             cycle: Cycle { process: 0, thaws: 0 },
             invocation: None,
             awake_since: Timestamp::from_unix_nanos(0),
+            frozen_at: None,
+            invoked_at: Timestamp::from_unix_nanos(0),
+            last_span_end: Timestamp::from_unix_nanos(0),
             with_leftovers: VecDeque::new(),
             invocations: 0,
             cut: None,
@@ -68,7 +107,8 @@ impl Environment {
     }
 
     /// Another delivery of the same invocation is none.
-    fn invoke(&mut self, invocation: &InvocationId) {
+    fn invoke(&mut self, invocation: &InvocationId, at: Timestamp) {
+        self.invoked_at = at;
         if self.invocation.as_ref() != Some(invocation) {
             self.invocations = self.invocations.saturating_add(1);
             self.invocation = Some(invocation.clone());
@@ -125,6 +165,8 @@ pub(crate) struct Host {
     pub(crate) refused: bool,
     /// Whether it was the first that its process was given: nobody can have left anything for later.
     pub(crate) is_first: bool,
+    /// Which invocation of its process it was, counted from 1.
+    pub(crate) invocation: u32,
 }
 
 impl Host {
@@ -134,9 +176,19 @@ impl Host {
         self.is(peer) && seen.is_thawed_since(self.cycle)
     }
 
+    /// Whether it is an environment of this function, or any is meant.
+    pub(crate) fn is_of(&self, function: Option<&str>) -> bool {
+        function.is_none_or(|wanted| self.function.as_deref() == Some(wanted))
+    }
+
     /// Whether it is this peer.
     pub(crate) fn is(&self, peer: &Peer) -> bool {
         matches!(peer, Peer::Environment(environment) if *environment == self.environment)
+    }
+
+    /// Its process.
+    pub(crate) fn process_id(&self) -> ProcessId {
+        ProcessId { environment: self.environment.clone(), process: self.cycle.process }
     }
 
     /// The finding that its function's flush is not awaited. Where the harness has cut connections, an
@@ -176,16 +228,47 @@ impl Host {
 
 impl Processes {
     /// Those of a system whose requests are sent to the service `entry`.
-    pub(crate) fn new(entry: &str) -> Self {
-        Self { entry: entry.to_owned(), ..Self::default() }
+    pub(crate) fn new(entry: &str, flush_budget: Duration) -> Self {
+        Self { entry: entry.to_owned(), flush_budget, ..Self::default() }
     }
 
     /// Posts an event. Answers the finding that it is, if it is one.
-    pub(crate) fn post(&mut self, event: &Event) -> Option<(Filing, Vec<String>)> {
-        if let EventKind::EnvironmentFrozen { environment, open } = &event.kind {
-            return self.open_at_freeze(environment, *open);
+    pub(crate) fn post(&mut self, event: &Event) -> Option<ProcessFinding> {
+        match &event.kind {
+            EventKind::EnvironmentFrozen { environment, open } => {
+                let found = self.open_at_freeze(environment, *open, event.at);
+                self.change::<()>(environment, |known| known.frozen_at = Some(event.at));
+                found
+            }
+            EventKind::InvocationFinished { invocation, outcome } => {
+                let found = self.flush_slow(invocation, outcome, event.at);
+                self.hosts.remove(invocation);
+                found
+            }
+            _ => self.post_life(event).map(ProcessFinding::from),
         }
-        self.post_life(event).map(|(key, evidence)| (key.into(), evidence))
+    }
+
+    /// `flush-slow`: an invocation ended well, long after its last span had.
+    fn flush_slow(
+        &self,
+        invocation: &InvocationId,
+        outcome: &InvocationOutcome,
+        at: Timestamp,
+    ) -> Option<ProcessFinding> {
+        let is_answered = matches!(outcome, InvocationOutcome::Succeeded { .. } | InvocationOutcome::Failed { .. });
+        let known = self.environments.get(self.hosts.get(invocation)?)?;
+        let took = at.since(known.last_span_end);
+        if !is_answered || known.last_span_end < known.invoked_at || took <= self.flush_budget {
+            return None;
+        }
+        let budget = self.flush_budget;
+        let evidence = format!(
+            "invocation {invocation} asked for the next {took:.1?} after the end of its last span, the budget is {budget:?}"
+        );
+        let subject = format!("function {}", known.function);
+        let key = FindingKey { code: FindingCode::FlushSlow, cause: Cause::SlowFlush, subject };
+        Some(ProcessFinding { filing: key.into(), evidence: vec![evidence], stretch: Some((known.invoked_at, at)) })
     }
 
     /// Posts what changes the life of a process. Answers the finding that it is, if it is one.
@@ -201,7 +284,8 @@ impl Processes {
             EventKind::EnvironmentThawed { environment } => self.change(environment, |known| known.thaw(event.at)),
             EventKind::ExportAnswered(export) => self.note_export(export),
             EventKind::InvocationStarted { environment, invocation, .. } => {
-                self.change(environment, |known| known.invoke(invocation))
+                self.hosts.insert(invocation.clone(), environment.clone());
+                self.change(environment, |known| known.invoke(invocation, event.at))
             }
             EventKind::EnvironmentReset { environment, reason, end } => {
                 self.reset_environment(environment, *reason, end)
@@ -210,11 +294,24 @@ impl Processes {
                 self.ended.push_back((event.at, environment.clone()));
                 self.end_environment(environment, end)
             }
+            EventKind::ServiceStopping { service } => {
+                self.stopping.insert(service.clone());
+                None
+            }
+            EventKind::ServiceEnded { service, end } if self.is_killed_after_stop(service, end) => {
+                let subject = format!("service {service}");
+                let key = FindingKey { code: FindingCode::StopIgnored, cause: Cause::KilledAfterStop, subject };
+                Some((key, vec![format!("{service} had to be killed: {end}")]))
+            }
             EventKind::ServiceEnded { service, end } => {
                 (!end.ordered).then(|| self.die(format!("service {service}"), Cause::ProcessEnded, service, end))
             }
             EventKind::FaultInjected(Fault::ConnectionsCut { environment, cut }) => {
                 self.change(environment, |known| (known.cut, known.recovered) = (Some(*cut), false))
+            }
+            EventKind::ExportRefused { peer, refusal, .. } => {
+                self.refuse(peer, *refusal);
+                None
             }
             EventKind::FaultInjected(Fault::WrongKey) => {
                 self.wrong_key = true;
@@ -222,6 +319,23 @@ impl Processes {
             }
             _ => None,
         }
+    }
+
+    /// Whether a service that was told to stop was killed at last.
+    fn is_killed_after_stop(&self, service: &str, end: &ProcessEnd) -> bool {
+        end.ordered && end.signal == Some(SIGKILL) && self.stopping.contains(service)
+    }
+
+    /// Notes that an export of a peer could not be read, so that its spans are lost.
+    fn refuse(&mut self, peer: &Peer, refusal: RefusalKind) {
+        let cause = match refusal {
+            RefusalKind::TooLarge => Cause::ExportTooLarge,
+            RefusalKind::Unreadable => Cause::ExportUnreadable,
+            RefusalKind::CutOff if !matches!(peer, Peer::Environment(_)) => Cause::ExportCutOff,
+            RefusalKind::CutOff | RefusalKind::Connection | RefusalKind::NotTraces => return,
+        };
+        let key = self.refusal(peer, cause);
+        self.refusals.insert(self.name_of(peer), key);
     }
 
     fn start_environment(&mut self, environment: &EnvironmentId, function: &str) {
@@ -242,16 +356,25 @@ impl Processes {
     fn note_export<T>(&mut self, export: &Export) -> Option<T> {
         let Peer::Environment(environment) = &export.peer else { return None };
         let known = self.environments.get_mut(environment)?;
-        let mut spans = export.resource_spans.iter().flat_map(|batch| &batch.spans);
+        let mut oldest = None;
+        for end in export.payload.resources().flat_map(|resource| resource.spans()).map(|span| span.end) {
+            oldest = Some(oldest.map_or(end, |oldest: Timestamp| oldest.min(end)));
+            known.last_span_end = known.last_span_end.max(end);
+        }
         if known.with_leftovers.len() == KNOWN_EXPORTS {
             known.with_leftovers.pop_front();
         }
-        known.with_leftovers.push_back(spans.any(|span| span.end < known.awake_since));
+        known.with_leftovers.push_back(oldest.is_some_and(|oldest| oldest < known.awake_since));
         None
     }
 
     /// `export-open-at-freeze`: an invocation is over, and an export of its environment is unanswered.
-    fn open_at_freeze(&self, environment: &EnvironmentId, open: OpenExchanges) -> Option<(Filing, Vec<String>)> {
+    fn open_at_freeze(
+        &self,
+        environment: &EnvironmentId,
+        open: OpenExchanges,
+        at: Timestamp,
+    ) -> Option<ProcessFinding> {
         let known = self.environments.get(environment)?;
         let invocation = known.invocation.as_ref()?;
         // Here nobody will ever answer, however long somebody waits.
@@ -269,7 +392,7 @@ impl Processes {
         } else {
             FindingKey::flush_not_awaited(function).into()
         };
-        Some((filing, vec![evidence]))
+        Some(ProcessFinding { filing, evidence: vec![evidence], stretch: Some((known.invoked_at, at)) })
     }
 
     /// A reset is a death if the process ended by itself, or was ended for what it did. That an
@@ -325,11 +448,19 @@ impl Processes {
         (key, evidence)
     }
 
-    /// Forgets the environments that ended before an instant.
-    pub(crate) fn forget(&mut self, ended_before: Timestamp) {
+    /// Forgets the environments that ended before an instant, and answers which they were.
+    pub(crate) fn forget(&mut self, ended_before: Timestamp) -> Vec<EnvironmentId> {
+        let mut forgotten = Vec::new();
         while let Some((_, environment)) = self.ended.pop_front_if(|(at, _)| *at < ended_before) {
             self.environments.remove(&environment);
+            forgotten.push(environment);
         }
+        forgotten
+    }
+
+    /// Whether an environment has been initialised already.
+    pub(crate) fn was_initialized(&self, environment: &EnvironmentId) -> bool {
+        self.environments.get(environment).is_some_and(|known| known.initialized)
     }
 
     /// Notes that a peer makes the spans of this `service.name`.
@@ -361,6 +492,7 @@ impl Processes {
             cut: known.is_some_and(|known| known.cut.is_some() && !known.recovered),
             refused: false,
             is_first: known.is_some_and(|known| known.invocations <= 1),
+            invocation: known.map_or(0, |known| known.invocations),
         }
     }
 
@@ -368,6 +500,15 @@ impl Processes {
     pub(crate) fn cycle_of(&self, peer: &Peer) -> Cycle {
         let Peer::Environment(environment) = peer else { return Cycle::default() };
         self.environments.get(environment).map_or_else(Cycle::default, |known| known.cycle)
+    }
+
+    /// Whether a peer was frozen and thawed between two instants.
+    pub(crate) fn was_frozen_between(&self, peer: &Peer, from: Timestamp, to: Timestamp) -> bool {
+        let Peer::Environment(environment) = peer else { return false };
+        let known = self.environments.get(environment);
+        known.is_some_and(|known| {
+            known.frozen_at.is_some_and(|frozen| from < frozen && known.awake_since < to && frozen < known.awake_since)
+        })
     }
 
     /// The function whose environment this is, while it is remembered.
@@ -399,14 +540,18 @@ impl Processes {
     }
 
     /// Notes how a peer's export was answered.
-    pub(crate) fn answered(&mut self, peer: &Peer, answer: ExportAnswer) {
-        let process = self.name_of(peer);
-        if let (Peer::Environment(environment), ExportAnswer::Stored) = (peer, answer) {
+    pub(crate) fn answered(&mut self, peer: &Peer, answer: &ExportAnswer) {
+        let refusal = match answer {
+            ExportAnswer::Stored | ExportAnswer::PartialSuccess { .. } => None,
+            ExportAnswer::Unauthenticated | ExportAnswer::Refused { .. } => self.refusal_cause(answer),
+        };
+        if let (Peer::Environment(environment), None) = (peer, refusal) {
             self.change::<()>(environment, |known| known.recovered = true);
         }
-        match answer {
-            ExportAnswer::Stored => _ = self.refusals.remove(&process),
-            ExportAnswer::Unauthenticated => _ = self.refusals.insert(process, self.refusal_of(peer)),
+        let process = self.name_of(peer);
+        match refusal {
+            None => _ = self.refusals.remove(&process),
+            Some(cause) => _ = self.refusals.insert(process, self.refusal(peer, cause)),
         }
     }
 
@@ -416,9 +561,24 @@ impl Processes {
         self.refusals.get(self.by_service_name.get(service_name)?)
     }
 
-    /// The finding that a peer's exports are refused for want of a valid key.
-    pub(crate) fn refusal_of(&self, peer: &Peer) -> FindingKey {
-        let cause = if self.wrong_key { Cause::FaultWrongKey } else { Cause::KeyRefused };
-        FindingKey { code: FindingCode::ExportUnauthenticated, cause, subject: self.name_of(peer) }
+    /// The finding that the endpoint refused what a peer sent, and why.
+    pub(crate) fn refusal(&self, peer: &Peer, cause: Cause) -> FindingKey {
+        let code = match cause {
+            Cause::KeyRefused | Cause::FaultWrongKey => FindingCode::ExportUnauthenticated,
+            _ => FindingCode::ExportRejected,
+        };
+        FindingKey { code, cause, subject: self.name_of(peer) }
+    }
+
+    /// Why those spans of an export are not stored that are not.
+    pub(crate) const fn refusal_cause(&self, answer: &ExportAnswer) -> Option<Cause> {
+        match answer {
+            ExportAnswer::Stored => None,
+            ExportAnswer::PartialSuccess { .. } => Some(Cause::PartialSuccess),
+            ExportAnswer::Refused { code: GrpcCode::PermissionDenied } => Some(Cause::KeyLacksPermission),
+            ExportAnswer::Refused { .. } => Some(Cause::RetriesUsedUp),
+            ExportAnswer::Unauthenticated if self.wrong_key => Some(Cause::FaultWrongKey),
+            ExportAnswer::Unauthenticated => Some(Cause::KeyRefused),
+        }
     }
 }

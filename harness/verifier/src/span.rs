@@ -33,6 +33,9 @@ pub struct Span {
     /// is remote, `0x200` if it is.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub flags: u32,
+    /// How many attributes, events and links of it were dropped, all together.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped: u32,
     /// Its attributes, in the order in which they were sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<Attribute>,
@@ -166,6 +169,6 @@ fn find<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a str> {
 
 /// For serde's `skip_serializing_if`, which hands out references.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
-const fn is_zero(flags: &u32) -> bool {
-    *flags == 0
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }

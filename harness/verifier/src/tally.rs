@@ -55,6 +55,9 @@ pub struct TraceTally {
     pub complete: u64,
     /// Those that lack nothing but spans that are excused. They are not complete, and not at fault.
     pub excused: u64,
+    /// Those that lack nothing but what was not sampled.
+    #[serde(default)]
+    pub unsampled: u64,
 }
 
 /// Spans.
@@ -68,10 +71,16 @@ pub struct SpanTally {
     pub missing: u64,
     /// Those of them that did not, through a kill that the scenario itself ordered.
     pub excused: u64,
+    /// Those of them that did not, because their traces are not sampled.
+    #[serde(default)]
+    pub unsampled: u64,
     /// Those that the endpoint stored, repetitions included.
     pub received: u64,
     /// Those of them that had come before.
     pub duplicated: u64,
+    /// Those of them that the contract allows and does not ask for.
+    #[serde(default)]
+    pub extra: u64,
     /// Those of them that nothing in the ledger asks for.
     pub unexpected: u64,
     /// Those of them that belong to no request of the run, and came from somebody else.
@@ -91,12 +100,18 @@ pub struct SpanTally {
 pub struct PerTally {
     /// How many roles of the contract there are one of for each.
     pub roles: u64,
+    /// How many spans the ledger's rows ask for, counted as the rows are written.
+    #[serde(default)]
+    pub asked: u64,
     /// Spans that came for ledger rows.
     pub matched: u64,
     /// Spans that ledger rows lack.
     pub missing: u64,
     /// Spans that ledger rows lack through a kill that the scenario itself ordered.
     pub excused: u64,
+    /// Spans that ledger rows lack because their traces are not sampled.
+    #[serde(default)]
+    pub unsampled: u64,
 }
 
 /// What became of a place for a span; those first that need one most.
@@ -106,6 +121,8 @@ pub(crate) enum PlaceState {
     Missing,
     /// Its span did not come, through a kill that the scenario itself ordered.
     Excused,
+    /// Its span did not come, because its trace is not sampled.
+    Unsampled,
     /// Its span did not come, and need not.
     Open,
     /// Its span came.
@@ -119,26 +136,39 @@ pub(crate) enum TraceState {
     Complete,
     /// It lacks nothing but spans that are excused.
     Excused,
+    /// It lacks nothing but what was not sampled.
+    Unsampled,
     /// Neither; or none was promised.
     Flawed,
 }
 
 impl PlaceState {
-    /// Its counter among those of matched, missing and excused places; open places have none.
-    fn counter(self, [matched, missing, excused]: [&mut u64; 3]) -> Option<&mut u64> {
+    /// Its counter among those of matched, missing, excused and unsampled places; open places have none.
+    fn counter(self, [matched, missing, excused, unsampled]: [&mut u64; 4]) -> Option<&mut u64> {
         match self {
             Self::Matched => Some(matched),
             Self::Missing => Some(missing),
             Self::Excused => Some(excused),
+            Self::Unsampled => Some(unsampled),
             Self::Open => None,
         }
     }
 }
 
 impl TraceTally {
+    /// How many are neither complete, nor excused, nor not sampled.
+    pub const fn at_fault(&self) -> u64 {
+        self.expected.saturating_sub(self.complete + self.excused + self.unsampled)
+    }
+
     /// Counts a trace as what it has become, and no more as what it was.
     pub(crate) fn recount(&mut self, before: TraceState, after: TraceState) {
-        for (state, counted) in [(TraceState::Complete, &mut self.complete), (TraceState::Excused, &mut self.excused)] {
+        let counters = [
+            (TraceState::Complete, &mut self.complete),
+            (TraceState::Excused, &mut self.excused),
+            (TraceState::Unsampled, &mut self.unsampled),
+        ];
+        for (state, counted) in counters {
             *counted = (*counted + u64::from(after == state)).saturating_sub(u64::from(before == state));
         }
     }
@@ -175,7 +205,12 @@ impl Tally {
             Equation::new(
                 "spans expected",
                 spans.expected,
-                &[("matched", spans.matched), ("missing", spans.missing), ("excused", spans.excused)],
+                &[
+                    ("matched", spans.matched),
+                    ("missing", spans.missing),
+                    ("excused", spans.excused),
+                    ("unsampled", spans.unsampled),
+                ],
             ),
             Equation::new(
                 "spans received",
@@ -183,6 +218,7 @@ impl Tally {
                 &[
                     ("matched", spans.matched),
                     ("duplicated", spans.duplicated),
+                    ("extra", spans.extra),
                     ("unexpected", spans.unexpected),
                     ("foreign", spans.foreign),
                     ("forgotten", spans.forgotten),
@@ -199,19 +235,33 @@ impl Tally {
 
     /// Statements about the system: the ledger's rows beside the spans for them.
     pub fn statements(&self) -> Vec<Equation> {
-        let of = |per: Per| self.per.get(per.as_str()).copied().filter(|tally| tally.roles > 0);
-        let spans =
-            |tally: PerTally| [("spans", tally.matched), ("missing", tally.missing), ("excused", tally.excused)];
-        let requests = of(Per::Request)
-            .map(|tally| Equation::new("requests accepted", self.requests.accepted * tally.roles, &spans(tally)));
-        let messages = of(Per::Message).map(|tally| {
-            let again = ("sent again by the same span", self.messages_sent_again * tally.roles);
-            let [matched, missing, excused] = spans(tally);
-            Equation::new("messages sent", self.messages * tally.roles, &[matched, missing, excused, again])
-        });
-        let deliveries =
-            of(Per::Delivery).map(|tally| Equation::new("deliveries", self.deliveries * tally.roles, &spans(tally)));
-        [requests, messages, deliveries].into_iter().flatten().collect()
+        Per::ALL.into_iter().filter_map(|per| self.statement(per)).collect()
+    }
+
+    /// The statement about one kind of ledger row, if the contract asks for any span of that kind.
+    fn statement(&self, per: Per) -> Option<Equation> {
+        let tally = self.per.get(per.as_str()).filter(|tally| tally.roles > 0)?;
+        let text = match per {
+            Per::Request => "requests accepted",
+            Per::Message => "messages sent",
+            Per::Delivery => "deliveries",
+            Per::Invocation => "invocations",
+            Per::Environment => "environments",
+        };
+        let PerTally { matched, missing, excused, unsampled, .. } = *tally;
+        let mut terms = vec![("spans", matched), ("missing", missing), ("excused", excused), ("unsampled", unsampled)];
+        if per == Per::Message {
+            terms.push(("sent again by the same span", self.messages_sent_again));
+        }
+        Some(Equation::new(text, tally.asked, &terms))
+    }
+
+    /// Counts by what a span was found to be for what it is for.
+    pub(crate) fn count_match(&mut self, key: &str) {
+        match self.matched_by.get_mut(key) {
+            Some(count) => *count += 1,
+            None => _ = self.matched_by.insert(key.to_owned(), 1),
+        }
     }
 
     /// Counts a place for a span; `row` is the kind of ledger row that it is for, if it is for one.
@@ -228,11 +278,11 @@ impl Tally {
     }
 
     fn change_place(&mut self, state: PlaceState, row: Option<Per>, change: impl Fn(&mut u64)) {
-        let SpanTally { matched, missing, excused, .. } = &mut self.spans;
-        state.counter([matched, missing, excused]).map(&change);
+        let SpanTally { matched, missing, excused, unsampled, .. } = &mut self.spans;
+        state.counter([matched, missing, excused, unsampled]).map(&change);
         if let Some(per) = row {
-            let PerTally { matched, missing, excused, .. } = self.per_mut(per);
-            state.counter([matched, missing, excused]).map(&change);
+            let PerTally { matched, missing, excused, unsampled, .. } = self.per_mut(per);
+            state.counter([matched, missing, excused, unsampled]).map(&change);
         }
     }
 
@@ -250,8 +300,8 @@ impl Tally {
     /// three (3/n). None if a trace is at fault, or none is complete. What is excused proves nothing
     /// either way, so it does not make the bound any narrower.
     pub fn loss_bound(&self) -> Option<f64> {
-        let TraceTally { expected, complete, excused } = self.traces;
+        let TraceTally { complete, .. } = self.traces;
         #[expect(clippy::cast_precision_loss, reason = "a ratio for people; no run has 2^52 traces")]
-        (complete > 0 && expected == complete + excused).then(|| 3.0 / complete as f64)
+        (complete > 0 && self.traces.at_fault() == 0).then(|| 3.0 / complete as f64)
     }
 }

@@ -11,6 +11,15 @@ pub(crate) struct TraceParent {
     pub(crate) trace_id: TraceId,
     /// `parent-id`: the span whose context this is.
     pub(crate) span_id: SpanId,
+    /// Whether the trace is sampled (`trace-flags`, its lowest bit; § 3.2.2.5).
+    pub(crate) sampled: bool,
+}
+
+impl TraceParent {
+    /// The span whose context this is.
+    pub(crate) const fn span(self) -> (TraceId, SpanId) {
+        (self.trace_id, self.span_id)
+    }
 }
 
 impl FromStr for TraceParent {
@@ -22,7 +31,8 @@ impl FromStr for TraceParent {
         let mut parts = text.split('-');
         let mut next = || parts.next().ok_or_else(invalid);
         let (version, trace_id, span_id, flags) = (next()?, next()?, next()?, next()?);
-        let parent = Self { trace_id: trace_id.parse()?, span_id: span_id.parse()? };
+        let sampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1);
+        let parent = Self { trace_id: trace_id.parse()?, span_id: span_id.parse()?, sampled };
         let versioned = version != "ff" && (version != "00" || parts.next().is_none());
         let well_formed = is_byte(version) && is_byte(flags) && versioned;
         if well_formed && parent.trace_id.is_valid() && parent.span_id.is_valid() { Ok(parent) } else { Err(invalid()) }

@@ -1,11 +1,13 @@
 //! Traces drawn as trees: the expected one beside the one that was seen.
 
-use crate::check::{Case, Matching, Place, Violation, anchor};
 use crate::expect::Fact;
 use crate::finding::{Example, TreeLine};
 use crate::id::TraceId;
+use crate::matching::{Case, Matching};
 use crate::roles::RoleId;
+use crate::rules::request::anchor;
 use crate::tally::PlaceState;
+use crate::violation::{Place, Violation};
 
 /// A case of a finding with everything that shows it.
 pub(crate) fn example(case: &Case<'_>, matching: &Matching, violations: &[Violation]) -> Example {
@@ -54,6 +56,7 @@ impl Expected<'_> {
             let absent = match self.matching.state(place) {
                 PlaceState::Missing => Some("missing".to_owned()),
                 PlaceState::Excused => Some("excused".to_owned()),
+                PlaceState::Unsampled => Some("not sampled".to_owned()),
                 PlaceState::Matched | PlaceState::Open => None,
             };
             let note = note(self.violations, Place::Slot(place)).or(absent);
@@ -102,7 +105,7 @@ impl Seen<'_> {
         let other = Some(span.trace_id) != self.anchor;
         let trace = if other { format!(" in trace {}", span.trace_id) } else { String::new() };
         let text = format!("{} {} ({}) {}{trace}", span.kind, span.name, span.service, span.span_id);
-        let refused = (!span.is_stored()).then(|| "in an export that was refused".to_owned());
+        let refused = (!span.stored).then(|| "in an export that was refused".to_owned());
         self.lines.push(TreeLine { depth, text, note: note(self.violations, Place::Span(place)).or(refused) });
         for child in 0..self.drawn.len() {
             if self.is_child(child, place) {

@@ -100,7 +100,7 @@ fn decide(identities: &[Equation], failed: bool, doubts: &[String], tally: &Tall
         Conclusion::BooksBroken
     } else if failed {
         Conclusion::Failed
-    } else if !doubts.is_empty() || tally.traces.complete + tally.traces.excused < tally.traces.expected {
+    } else if !doubts.is_empty() || tally.traces.at_fault() > 0 {
         Conclusion::Inconclusive
     } else if tally.traces.expected == 0 || tally.spans.matched == 0 || tally.is_all_excused() {
         Conclusion::NothingVerified

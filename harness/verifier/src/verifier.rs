@@ -1,26 +1,31 @@
 //! The verifier: told what happened, it judges.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::assemble::{Assembly, MatchedBy, SeenSpan};
-use crate::check::{Case, Matching, Place, Violation, carrier_missing, late_by_thaw_evidence, violations};
-use crate::contract::Per;
-use crate::event::{
-    Carrier, Correlation, Event, EventKind, Export, ExportAnswer, Patience, Peer, RequestOutcome, RunStarted,
-};
-use crate::expect::{Slot, is_sent_again};
-use crate::finding::{Cause, Example, Filing, FindingCode, FindingKey, Findings, Severity};
-use crate::id::{RequestId, SpanId, TraceId};
+use crate::accounts::{AccountId, Accounts};
+use crate::assemble::Assembly;
+use crate::contract::{ForeignSpans, Per};
+use crate::event::{Carrier, Correlation, Event, EventKind, Patience, Peer, RequestOutcome, RunStarted};
+use crate::expect::is_sent_again;
+use crate::finding::{Example, FindingCode, Findings};
+use crate::id::{RequestId, TraceId};
 use crate::ledger::{Ledger, MessageRecord, RequestRecord};
-use crate::processes::{Host, Processes};
-use crate::roles::{Role, RoleId, Roles};
-use crate::span::{Resource, Span};
+use crate::losses::Losses;
+use crate::matching::{Case, Matching};
+use crate::names::Names;
+use crate::processes::{ProcessFinding, Processes};
+use crate::roles::Roles;
+use crate::rules::account::{AccountCase, AccountVerdict};
+use crate::rules::request::{carrier_malformed, carrier_missing};
+use crate::settled::{Settled, Settlement, SpanPlace, row_of};
+use crate::stalls::Stalls;
 use crate::tally::{PlaceState, Tally, TraceState};
 use crate::time::Timestamp;
 use crate::traceparent::TraceParent;
-use crate::tree::example;
 use crate::verdict::Judgement;
+use crate::violation::{Place, Violation};
 use crate::watch::{Watch, Watched};
 
 /// Judges one run from its events.
@@ -29,65 +34,42 @@ use crate::watch::{Watch, Watched};
 /// [`Patience::remembered_for`].
 #[derive(Debug, Clone, Default)]
 pub struct Verifier {
-    setup: Setup,
+    pub(crate) setup: Setup,
     now: Timestamp,
-    ledger: Ledger,
-    assembly: Assembly,
-    processes: Processes,
-    settled: Settled,
-    findings: Findings,
-    tally: Tally,
+    pub(crate) ledger: Ledger,
+    pub(crate) assembly: Assembly,
+    pub(crate) accounts: Accounts,
+    pub(crate) processes: Processes,
+    pub(crate) settled: Settled,
+    pub(crate) findings: Findings,
+    pub(crate) tally: Tally,
+    pub(crate) names: Names,
+    losses: Losses,
+    stalls: Stalls,
+    /// How many spans of each kind that the contract allows have come from whom, without a request.
+    pub(crate) extras: HashMap<(u16, Arc<Peer>), u32>,
     /// The evidence that was lost: what, and how much of it.
     lost: BTreeMap<String, u64>,
     /// The highest number of a request that was sent.
-    newest: Option<u32>,
+    pub(crate) newest: Option<u32>,
     /// When the load began.
-    load_began: Option<Timestamp>,
+    pub(crate) load_began: Option<Timestamp>,
     finished: bool,
 }
 
 /// What the run's first event says.
 #[derive(Debug, Clone, Default)]
-struct Setup {
+pub(crate) struct Setup {
     started: bool,
-    tag: u32,
-    correlation: Correlation,
-    roles: Roles,
-    patience: Patience,
+    /// What is wrong with the contract, if it cannot be used.
+    unusable: Option<String>,
+    pub(crate) tag: u32,
+    pub(crate) correlation: Correlation,
+    pub(crate) roles: Roles,
+    pub(crate) foreign: ForeignSpans,
+    is_sampling: bool,
+    pub(crate) patience: Patience,
     excused_at_most: Option<u64>,
-}
-
-/// Settled requests that are still remembered, so that what comes late or twice is recognised.
-#[derive(Debug, Clone, Default)]
-struct Settled {
-    requests: HashMap<RequestId, Tombstone>,
-    in_order: VecDeque<(Timestamp, RequestId)>,
-}
-
-/// What is remembered of a settled request.
-#[derive(Debug, Clone, Default)]
-struct Tombstone {
-    traces: Vec<TraceId>,
-    spans: Vec<(TraceId, SpanId)>,
-    /// The places of spans that have not come and still could.
-    places: Vec<SpanPlace>,
-    /// The cases that follow from there being missing spans at all.
-    incomplete: Vec<Filing>,
-    /// Whether it was accepted, and nothing but what has not come keeps its trace from being complete.
-    otherwise_complete: bool,
-}
-
-/// A place for a span, and how it was counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct SpanPlace {
-    role: RoleId,
-    /// The kind of ledger row that it is for, if it is for one.
-    row: Option<Per>,
-    state: PlaceState,
-    /// Where its delivery was handled, if it is for one.
-    host: Option<Host>,
-    /// The case that says that its span is missing.
-    missing: Option<Filing>,
 }
 
 /// Something that the verifier still waits for.
@@ -124,25 +106,36 @@ impl Verifier {
     pub fn handle(&mut self, event: &Event) {
         self.now = self.now.max(event.at);
         self.count(event);
-        if let Some((key, evidence)) = self.processes.post(event) {
-            self.findings.add(key, || Example { evidence, ..Example::default() });
+        if let Some(found) = self.processes.post(event) {
+            self.add_process_finding(found);
         }
+        self.accounts.post(event, &self.ledger, &self.processes);
         let changed = self.ledger.post(event, &self.processes);
-        if let EventKind::MessageSent { request, carrier, .. } = &event.kind {
-            match request {
-                Some(request) => self.reopen(*request),
-                None => self.adopt_message(carrier),
-            }
-        }
         changed.into_iter().for_each(|request| self.bind_and_settle(request));
         match &event.kind {
             EventKind::RunStarted(run) => self.start(run),
+            EventKind::MessageSent { request: Some(request), .. } => self.reopen(*request),
+            EventKind::MessageSent { request: None, carrier, .. } => self.adopt_message(carrier),
+            EventKind::InvocationFinished { invocation, .. } => {
+                self.judge_account_if_complete(&AccountId::Invocation(invocation.clone()));
+            }
+            EventKind::EnvironmentReset { environment, .. } | EventKind::EnvironmentEnded { environment, .. } => {
+                self.losses.end(self.processes.host(environment).process_id());
+                self.extras.retain(|(_, peer), _| **peer != Peer::Environment(environment.clone()));
+            }
             EventKind::ExportAnswered(export) => self.take_export(export, event.at),
             EventKind::Ticked => self.handle_timeout(),
             EventKind::EvidenceLost { what, count } => *self.lost.entry(what.clone()).or_default() += count,
             EventKind::RunFinished => self.finish(),
             _ => {}
         }
+    }
+
+    /// A finding about a process; if it is a matter of time and the machine stalled then, nothing can be said.
+    fn add_process_finding(&mut self, ProcessFinding { filing, evidence, stretch }: ProcessFinding) {
+        let stalled = stretch.is_some_and(|(from, to)| self.stalls.are_doubtful(from, to));
+        let filing = if stalled { filing.doubted() } else { filing };
+        self.findings.add(filing, || Example { evidence, ..Example::default() });
     }
 
     /// Gives a message that does not say whose it is to the request whose trace it carries.
@@ -155,21 +148,32 @@ impl Verifier {
     }
 
     fn start(&mut self, run: &RunStarted) {
+        let (roles, unusable) = match Roles::new(&run.contract) {
+            Ok(roles) => (roles, None),
+            Err(error) => (Roles::default(), Some(error.to_string())),
+        };
         self.setup = Setup {
             started: true,
+            unusable,
             tag: run.tag,
             correlation: run.correlation.clone(),
-            roles: Roles::new(&run.contract),
+            roles,
+            foreign: run.contract.foreign,
+            is_sampling: run.contract.sampling.is_some(),
             patience: run.patience,
             excused_at_most: run.excused_at_most,
         };
-        self.processes = Processes::new(&run.entry);
+        self.processes = Processes::new(&run.entry, run.patience.flush_budget);
+        self.accounts = Accounts::new(&self.setup.roles);
+        let watch = self.findings.watch.take();
+        self.findings = Findings::weighing(run.contract.severity.clone());
+        self.findings.watch = watch;
         for (_, role) in self.setup.roles.iter() {
             self.tally.per_mut(role.span.per).roles += 1;
         }
     }
 
-    /// Counts ledger rows.
+    /// Counts ledger rows, and the spans that they ask for.
     fn count(&mut self, event: &Event) {
         let requests = &mut self.tally.requests;
         match &event.kind {
@@ -186,183 +190,38 @@ impl Verifier {
                 RequestOutcome::Answered { accepted: true, .. } => {
                     requests.accepted += 1;
                     self.tally.traces.expected += 1;
+                    self.ask(Per::Request, 1, |_, _| true);
                 }
                 RequestOutcome::Answered { accepted: false, .. } => requests.refused += 1,
                 RequestOutcome::Unanswered { .. } => requests.unanswered += 1,
             },
-            EventKind::MessageSent { .. } => self.tally.messages += 1,
-            EventKind::InvocationStarted { deliveries, .. } => self.tally.deliveries += deliveries.len() as u64,
+            EventKind::MessageSent { queue, .. } => {
+                self.tally.messages += 1;
+                self.ask(Per::Message, 1, |of_queue, _| of_queue.is_none_or(|wanted| wanted == queue));
+            }
+            EventKind::EnvironmentInitialized { environment, .. } => {
+                let host = self.processes.host(environment);
+                if !self.processes.was_initialized(environment) {
+                    self.ask(Per::Environment, 1, |_, function| host.is_of(function));
+                }
+            }
+            EventKind::InvocationStarted { environment, deliveries, .. } => {
+                self.tally.deliveries += deliveries.len() as u64;
+                let host = self.processes.host(environment);
+                self.ask(Per::Delivery, deliveries.len() as u64, |_, function| host.is_of(function));
+                self.ask(Per::Invocation, 1, |_, function| host.is_of(function));
+            }
             _ => {}
         }
     }
 
-    /// Learns the traces of a request whose record changed, and settles it if nothing is missing.
-    fn bind_and_settle(&mut self, request: RequestId) {
-        let Some(record) = self.ledger.request(request) else { return };
-        let carried = record.messages.iter().filter_map(MessageRecord::traceparent).map(|parent| parent.trace_id);
-        let traces: Vec<_> = carried.chain(record.answered_trace()).collect();
-        traces.into_iter().for_each(|trace| self.bind(trace, request));
-        self.settle_if_complete(request);
-    }
-
-    fn take_export(&mut self, export: &Export, received: Timestamp) {
-        self.processes.answered(&export.peer, export.answer);
-        if export.answer == ExportAnswer::Unauthenticated {
-            let key = self.processes.refusal_of(&export.peer);
-            let evidence = format!("export {} of {} was answered UNAUTHENTICATED", export.export, export.peer);
-            self.findings.add(key, || Example { evidence: vec![evidence], ..Example::default() });
-        }
-        for batch in &export.resource_spans {
-            if let Some(service) = batch.resource.service_name() {
-                self.processes.learn(service, &export.peer);
-            }
-            for span in &batch.spans {
-                let seen = self.seen(span, &batch.resource, export, received);
-                self.take_span(seen);
-            }
-        }
-    }
-
-    fn seen(&self, span: &Span, resource: &Resource, export: &Export, received: Timestamp) -> SeenSpan {
-        let service = resource.service_name().unwrap_or_default();
-        let named = self.setup.correlation.request.iter().filter_map(|key| span.attribute(key));
-        let names = named.filter_map(RequestId::find_in).find(|request| request.run() == self.setup.tag);
-        SeenSpan {
-            trace_id: span.trace_id,
-            span_id: span.span_id,
-            parent: span.parent_span_id,
-            role: self.setup.roles.of_span(service, &span.name),
-            service: service.to_owned(),
-            name: span.name.clone(),
-            kind: span.kind,
-            peer: export.peer.clone(),
-            cycle: self.processes.cycle_of(&export.peer),
-            end: span.end,
-            received,
-            answer: export.answer,
-            names,
-        }
-    }
-
-    fn take_span(&mut self, span: SeenSpan) {
-        self.tally.spans.exported += 1;
-        match span.answer {
-            ExportAnswer::Stored => self.tally.spans.received += 1,
-            ExportAnswer::Unauthenticated => self.tally.spans.rejected += 1,
-        }
-        match self.owner_of(&span) {
-            Some((request, matched_by)) => self.assign(request, span, matched_by),
-            None if span.is_stored() => self.assembly.keep(span),
-            None => {}
-        }
-    }
-
-    /// The request that a span belongs to, and the key that says so.
-    fn owner_of(&self, span: &SeenSpan) -> Option<(RequestId, MatchedBy)> {
-        let by_trace = || Some((self.assembly.request_of(span.trace_id)?, MatchedBy::TraceId));
-        let by_invocation = || match &span.peer {
-            Peer::Environment(environment) => Some((self.ledger.request_in(environment)?, MatchedBy::Invocation)),
-            Peer::Service(_) | Peer::Anyone => None,
-        };
-        span.names.map(|request| (request, MatchedBy::RequestId)).or_else(by_trace).or_else(by_invocation)
-    }
-
-    fn assign(&mut self, request: RequestId, span: SeenSpan, matched_by: MatchedBy) {
-        if self.ledger.request(request).is_none() {
-            self.assign_settled(request, span);
-            return;
-        }
-        let again = self.assembly.spans_of(request).iter().filter(|known| known.span.is_again(&span));
-        let known = again.map(|known| known.span.is_stored()).max();
-        match known {
-            Some(true) if span.is_stored() => self.duplicated(Some(request), &span),
-            // Refused again, or refused after it was stored: it is known already.
-            Some(_) if !span.is_stored() => {}
-            _ => {
-                let trace = span.trace_id;
-                self.assembly.assign(request, span, matched_by);
-                self.bind(trace, request);
-                self.settle_if_complete(request);
-            }
-        }
-    }
-
-    /// Learns that a trace belongs to a request, and gives it what has waited for that.
-    fn bind(&mut self, trace: TraceId, request: RequestId) {
-        for span in self.assembly.bind(trace, request) {
-            self.assign(request, span, MatchedBy::TraceId);
-        }
-        if self.assembly.request_of(trace) == Some(request) {
-            self.ledger.adopt(request, trace);
-        }
-    }
-
-    /// A span of a request that was settled before, or never sent.
-    fn assign_settled(&mut self, request: RequestId, span: SeenSpan) {
-        if !span.is_stored() {
-            return;
-        }
-        let Some(tombstone) = self.settled.requests.get_mut(&request) else {
-            self.stray(span);
-            return;
-        };
-        if tombstone.spans.contains(&(span.trace_id, span.span_id)) {
-            self.duplicated(Some(request), &span);
-            return;
-        }
-        tombstone.spans.push((span.trace_id, span.span_id));
-        let before = tombstone.state();
-        match tombstone.take_place(&span) {
-            Some(place) => self.came_after_all(request, before, &place, &span),
-            None => {
-                let cause = if span.role.is_some() { Cause::MoreThanFacts } else { Cause::NoSuchRole };
-                self.unexpected(Some(request), cause, &span);
-            }
-        }
-    }
-
-    /// A span took its place when its request had been judged. If the place was not an open one, it is
-    /// held against the contract all the same.
-    fn came_after_all(&mut self, request: RequestId, before: TraceState, place: &SpanPlace, span: &SeenSpan) {
-        self.tally.fill_place(place.state, place.row);
-        if place.state == PlaceState::Open {
-            return;
-        }
-        let lateness = self.lateness(place, span);
-        let is_flaw = |filing: &Filing| filing.key.code.severity() == Severity::Failure;
-        let Some(tombstone) = self.settled.requests.get_mut(&request) else { return };
-        let flaw = late_flaw(self.setup.roles.get(place.role), tombstone, span);
-        let flawed = flaw.is_some() || lateness.as_ref().is_some_and(|(filing, _)| is_flaw(filing));
-        tombstone.otherwise_complete &= !flawed;
-        let all_came = !tombstone.has(PlaceState::Missing);
-        let refuted = if all_came { std::mem::take(&mut tombstone.incomplete) } else { Vec::new() };
-        for filing in refuted.iter().chain(&place.missing) {
-            self.findings.retract(filing, request);
-        }
-        self.tally.traces.recount(before, tombstone.state());
-        if let Some((filing, evidence)) = lateness {
-            self.add(filing, Some(request), span, evidence);
-        }
-        if let Some((code, cause)) = flaw {
-            let evidence = format!("span {} came after its request was judged", span.span_id);
-            self.add(self.about(code, cause, span), Some(request), span, evidence);
-        }
-    }
-
-    /// `late-by-thaw` or `span-late`, of a span that came after its request was judged. It is late if it
-    /// had been judged missing; one that was excused only beyond the limit.
-    fn lateness(&self, place: &SpanPlace, span: &SeenSpan) -> Option<(Filing, String)> {
-        let after = span.received.since(span.end);
-        match place.host.as_ref().filter(|host| host.thawed_before(&span.peer, span.cycle)) {
-            Some(host) => {
-                let roots = host.flush_not_awaited().into_iter().collect();
-                Some((Filing { key: host.late_by_thaw(), roots }, late_by_thaw_evidence(span, host)))
-            }
-            None if place.state == PlaceState::Excused && after <= self.setup.patience.late_after => None,
-            None => {
-                let evidence = format!("span {} came {after:.1?} after its end", span.span_id);
-                Some((self.about(FindingCode::SpanLate, Cause::Delayed, span), evidence))
-            }
+    /// Counts the spans that `rows` ledger rows of a kind ask for, by the queue and the function of each role.
+    fn ask(&mut self, per: Per, rows: u64, is_asked: impl Fn(Option<&str>, Option<&str>) -> bool) {
+        let roles = self.setup.roles.iter().filter(|(_, role)| role.span.per == per);
+        let asked = roles.filter(|(_, role)| is_asked(role.span.queue.as_deref(), role.span.function.as_deref()));
+        let count = asked.count() as u64;
+        if count > 0 {
+            self.tally.per_mut(per).asked += rows * count;
         }
     }
 
@@ -375,59 +234,17 @@ impl Verifier {
         }
     }
 
-    fn duplicated(&mut self, request: Option<RequestId>, span: &SeenSpan) {
-        self.tally.spans.duplicated += 1;
-        let evidence = format!("span {} {:?} came again from {}", span.span_id, span.name, span.peer);
-        let mut filing = self.about(FindingCode::SpanDuplicated, Cause::ExporterRetry, span);
-        if let Peer::Environment(_) = span.peer {
-            // An answer that nobody waited for is read after the next thaw, too late for the exporter.
-            filing.roots.push(FindingKey::flush_not_awaited(self.processes.name_of(&span.peer)));
-        }
-        self.add(filing, request, span, evidence);
-    }
-
-    fn unexpected(&mut self, request: Option<RequestId>, cause: Cause, span: &SeenSpan) {
-        self.tally.spans.unexpected += 1;
-        let evidence = format!("span {} {:?} of {} came from {}", span.span_id, span.name, span.service, span.peer);
-        self.add(self.about(FindingCode::SpanUnexpected, cause, span), request, span, evidence);
-    }
-
-    /// A case about a span's role.
-    fn about(&self, code: FindingCode, cause: Cause, span: &SeenSpan) -> Filing {
-        let subject = self.setup.roles.subject(span.role, &span.service, &span.name);
-        FindingKey { code, cause, subject }.into()
-    }
-
-    /// A finding about one span that came outside its request's settling.
-    fn add(&mut self, filing: Filing, request: Option<RequestId>, span: &SeenSpan, evidence: String) {
-        let trace = Some(span.trace_id);
-        if let Some(watch) = &mut self.findings.watch {
-            watch.mark(request, filing.key.code, span);
-        }
-        self.findings.add(filing, || Example { request, trace, evidence: vec![evidence], ..Example::default() });
-    }
-
-    /// A span whose request is neither open nor remembered.
-    fn stray(&mut self, span: SeenSpan) {
-        let was_sent = |request: RequestId| Some(request.number()) <= self.newest;
-        let old = span.received.since(span.end) > self.setup.patience.remembered_for;
-        if old || span.names.is_some_and(was_sent) {
-            self.tally.spans.forgotten += 1;
-        } else if span.peer == Peer::Anyone || self.load_began.is_none_or(|began| span.end < began) {
-            // Before the first request, a service may well tell of its own start, and of health checks.
-            self.tally.spans.foreign += 1;
-        } else {
-            self.unexpected(None, Cause::NoSuchRequest, &span);
-        }
-    }
-
     fn case(&self, request: RequestId) -> Option<Case<'_>> {
         Some(Case {
             request,
             record: self.ledger.request(request)?,
             spans: self.assembly.spans_of(request),
             roles: &self.setup.roles,
+            is_sampling: self.setup.is_sampling,
             processes: &self.processes,
+            accounts: &self.accounts,
+            assembly: &self.assembly,
+            stalls: &self.stalls,
             patience: self.setup.patience,
             excuses_left: self.excuses_left(),
         })
@@ -438,7 +255,7 @@ impl Verifier {
         self.setup.excused_at_most.map_or(u64::MAX, |most| most.saturating_sub(self.tally.spans.excused))
     }
 
-    fn settle_if_complete(&mut self, request: RequestId) {
+    pub(crate) fn settle_if_complete(&mut self, request: RequestId) {
         let Some(case) = self.case(request) else { return };
         // Where the answer promises nothing, what is open stays open until the deadline. So does what somebody
         // still holds in hand: it may be handed over, or never.
@@ -452,8 +269,9 @@ impl Verifier {
         let mut findings = std::mem::take(&mut self.findings);
         let settlement = self.case(request).map(|case| Settlement::new(&case, &mut findings));
         self.findings = findings;
-        let Some(Settlement { matching, tombstone }) = settlement else { return };
+        let Some(Settlement { matching, tombstone, found }) = settlement else { return };
         self.count_settled(request, &matching);
+        self.note_losses(request, &matching, &found);
         self.tally.traces.recount(TraceState::Flawed, tombstone.state());
         self.ledger.close(request);
         self.assembly.close(request);
@@ -463,15 +281,104 @@ impl Verifier {
     fn count_settled(&mut self, request: RequestId, matching: &Matching) {
         let spans = self.assembly.spans_of(request);
         for (_, span) in matching.matched() {
-            *self.tally.matched_by.entry(spans[span].matched_by.as_str().to_owned()).or_default() += 1;
+            self.tally.count_match(spans[span].matched_by.as_str());
         }
         for (slot, state) in matching.places() {
             self.tally.count_place(state, row_of(slot, &self.setup.roles));
         }
         self.tally.spans.unexpected += matching.surplus.len() as u64;
+        self.tally.spans.extra += matching.extra.len() as u64;
         if let Some(record) = self.ledger.request(request) {
-            let again = (0..record.messages.len()).filter(|&message| is_sent_again(record, message));
-            self.tally.messages_sent_again += again.count() as u64;
+            self.tally.messages_sent_again += self.sent_again(record);
+        }
+    }
+
+    /// How many producer spans there need not be, because an SDK sent a message again.
+    fn sent_again(&self, record: &RequestRecord) -> u64 {
+        let again = (0..record.messages.len()).filter(|&message| is_sent_again(record, message));
+        let roles_of = |message: usize| {
+            let queue = &*record.messages[message].queue;
+            let is_of_queue = |wanted: &str| wanted == queue;
+            let roles = self.setup.roles.iter().map(|(_, role)| &role.span).filter(|span| span.per == Per::Message);
+            roles.filter(|span| span.queue.as_deref().is_none_or(is_of_queue)).count() as u64
+        };
+        again.map(roles_of).sum()
+    }
+
+    /// Notes where in the lives of their processes a request's spans came, and where they were lost.
+    fn note_losses(&mut self, request: RequestId, matching: &Matching, found: &[Violation]) {
+        let Some(record) = self.ledger.request(request) else { return };
+        for (place, (slot, state)) in matching.places().enumerate() {
+            let role = &self.setup.roles.get(slot.role).name;
+            let is_missing = |violation: &&Violation| violation.place == Place::Slot(place);
+            let missing = found.iter().find(is_missing).map(Violation::key);
+            let host = slot.fact.delivery(record).map(|delivery| &delivery.host);
+            match (state, host, missing) {
+                (PlaceState::Matched, Some(host), _) => self.losses.came_in(host.process_id(), host.invocation),
+                (PlaceState::Matched, None, _) => self.losses.came(role, request),
+                (PlaceState::Missing, Some(host), Some(key)) => {
+                    self.losses.lost_in(host.process_id(), host.invocation, key);
+                }
+                (PlaceState::Missing, None, Some(key)) => self.losses.lost(key, request),
+                _ => {}
+            }
+        }
+    }
+
+    /// Notes that a span came after it was missed.
+    pub(crate) fn note_late_loss(&mut self, request: RequestId, place: &SpanPlace) {
+        match (&place.host, &place.missing) {
+            (Some(host), _) => self.losses.came_after_all(host.process_id(), host.invocation),
+            (None, Some(missing)) => self.losses.found(&missing.key, request),
+            (None, None) => {}
+        }
+    }
+
+    /// Judges an invocation or environment as soon as it is over and nothing is missing.
+    pub(crate) fn judge_account_if_complete(&mut self, id: &AccountId) {
+        let Some(case) = self.account_case(id) else { return };
+        if case.account.judged.is_none() && case.account.ended.is_some() && case.is_complete() {
+            self.judge_account(id);
+        }
+    }
+
+    fn account_case<'a>(&'a self, id: &'a AccountId) -> Option<AccountCase<'a>> {
+        Some(AccountCase {
+            id,
+            account: self.accounts.get(id)?,
+            roles: &self.setup.roles,
+            processes: &self.processes,
+            assembly: &self.assembly,
+            stalls: &self.stalls,
+            excuses_left: self.excuses_left(),
+        })
+    }
+
+    /// Judges an invocation or environment for good.
+    fn judge_account(&mut self, id: &AccountId) {
+        let Some(AccountVerdict { places, found, surplus }) = self.account_case(id).map(|case| case.judge()) else {
+            return;
+        };
+        self.tally.spans.unexpected += surplus;
+        let mut missing = Vec::new();
+        for (role, state) in places {
+            self.tally.count_place(state, Some(self.setup.roles.per_of(role)));
+            let name = &self.setup.roles.get(role).name;
+            let is_it = |found: &&Violation| found.code == FindingCode::SpanMissing && found.subject == *name;
+            match state {
+                PlaceState::Missing => missing.push((role, found.iter().find(is_it).map(Violation::filing))),
+                PlaceState::Excused => missing.push((role, None)),
+                _ => self.tally.count_match("invocation id"),
+            }
+        }
+        for violation in found {
+            self.findings.add(violation.filing(), || Example {
+                evidence: vec![format!("{}: {}", violation.code, violation.evidence)],
+                ..Example::default()
+            });
+        }
+        if let Some(account) = self.accounts.get_mut(id) {
+            account.judged = Some(missing);
         }
     }
 
@@ -479,6 +386,7 @@ impl Verifier {
     fn handle_timeout(&mut self) {
         let Patience { missing_after, remembered_for, .. } = self.setup.patience;
         let now = self.now;
+        self.stalls.tick(now);
         let is_due = |at: Timestamp| now.since(at) >= missing_after;
         let due: Vec<_> = self
             .ledger
@@ -486,18 +394,24 @@ impl Verifier {
             .filter(|(_, record)| record.is_over() && is_due(record.last_row))
             .map(|(id, _)| id)
             .collect();
-        due.into_iter().for_each(|request| self.settle(request));
         let long_ago = now - missing_after;
+        // An invocation first: what hangs below its span follows from that.
+        self.accounts.due(Some(long_ago)).iter().for_each(|id| self.judge_account(id));
+        due.into_iter().for_each(|request| self.settle(request));
         self.assembly.give_up(long_ago).into_iter().for_each(|span| self.stray(span));
         let ownerless = self.ledger.give_up_ownerless(Some(long_ago));
         ownerless.iter().for_each(|message| self.judge_ownerless(message));
         self.settled.forget(now - remembered_for, &mut self.assembly);
-        self.processes.forget(now - remembered_for.max(missing_after * 2));
+        self.accounts.forget(now - remembered_for, &self.ledger);
+        for environment in self.processes.forget(now - remembered_for.max(missing_after * 2)) {
+            self.losses.forget(&environment);
+        }
     }
 
     /// Judges everything that is left: nothing more will come.
     fn finish(&mut self) {
         self.finished = true;
+        self.accounts.due(None).iter().for_each(|id| self.judge_account(id));
         let open: Vec<_> = self.ledger.requests().map(|(request, _)| request).collect();
         open.into_iter().for_each(|request| self.settle(request));
         self.assembly.give_up(self.now + Duration::from_nanos(1)).into_iter().for_each(|span| self.stray(span));
@@ -508,7 +422,7 @@ impl Verifier {
     /// A message that nobody could be found for is still a message: it should carry a context.
     fn judge_ownerless(&mut self, message: &MessageRecord) {
         self.tally.ownerless_messages += 1;
-        if let Some(violation) = carrier_missing(message) {
+        if let Some(violation) = carrier_missing(message).or_else(|| carrier_malformed(message)) {
             self.findings.add(violation.key(), || Example { evidence: vec![violation.evidence], ..Example::default() });
         }
     }
@@ -560,133 +474,29 @@ impl Verifier {
 
     /// Judges the run. Provisional until the last event was handled.
     pub fn judgement(&self) -> Judgement {
+        let mut tally = self.tally.clone();
+        tally.spans.pending = (self.assembly.kept() + self.accounts.unjudged_spans()) as u64;
+        Judgement::new(tally, self.findings.to_vec(&self.losses), self.doubts())
+    }
+
+    /// Why the evidence does not suffice, where it does not.
+    fn doubts(&self) -> Vec<String> {
         let mut doubts: Vec<_> =
             self.lost.iter().map(|(what, count)| format!("evidence lost: {count} {what}")).collect();
         if !self.setup.started {
             doubts.push("the journal does not tell how the run was set up".to_owned());
         }
+        doubts.extend(self.setup.unusable.clone());
         if !self.finished {
             doubts.push("the journal has no end: the run was cut off".to_owned());
         }
         if self.tally.spans.forgotten > 0 {
             doubts.push(format!("{} spans came after their requests were forgotten", self.tally.spans.forgotten));
         }
-        let mut tally = self.tally.clone();
-        tally.spans.pending = self.assembly.kept() as u64;
-        Judgement::new(tally, self.findings.to_vec(), doubts)
-    }
-}
-
-/// What a request came to.
-struct Settlement {
-    matching: Matching,
-    tombstone: Tombstone,
-}
-
-impl Settlement {
-    /// Judges a request.
-    fn new(case: &Case<'_>, findings: &mut Findings) -> Self {
-        let matching = Matching::new(case);
-        let found = violations(case, &matching);
-        let example = || example(case, &matching, &found);
-        found.iter().for_each(|violation| findings.add(violation.filing(), example));
-        if let Some(watch) = &mut findings.watch {
-            watch.settle(case, &matching, &found);
-        }
-        let tombstone = Tombstone::new(case, &matching, &found);
-        Self { matching, tombstone }
-    }
-}
-
-/// The kind of ledger row that a place is for, if it is for one.
-fn row_of(slot: Slot, roles: &Roles) -> Option<Per> {
-    (slot.required && slot.fact.is_ledger_row()).then(|| roles.get(slot.role).span.per)
-}
-
-/// What is wrong with a span that came after its request was judged, as far as is still known.
-fn late_flaw(role: &Role, tombstone: &Tombstone, span: &SeenSpan) -> Option<(FindingCode, Cause)> {
-    let is_known = |parent: SpanId| tombstone.spans.contains(&(span.trace_id, parent));
-    let others_are_there = !tombstone.has(PlaceState::Missing) && !tombstone.has(PlaceState::Excused);
-    if span.kind != role.span.kind {
-        return Some((FindingCode::KindWrong, Cause::Instrumentation));
-    }
-    if !tombstone.traces.is_empty() && !tombstone.traces.contains(&span.trace_id) {
-        return Some((FindingCode::TraceFragmented, Cause::ContextNotExtracted));
-    }
-    match (role.parent, span.parent) {
-        (None, Some(_)) => Some((FindingCode::ParentWrong, Cause::ParentOfRoot)),
-        (Some(_), None) => Some((FindingCode::ParentWrong, Cause::NoParent)),
-        (Some(_), Some(parent)) if others_are_there && !is_known(parent) => {
-            Some((FindingCode::ParentWrong, Cause::UnknownParent))
-        }
-        _ => None,
-    }
-}
-
-impl Tombstone {
-    fn new(case: &Case<'_>, matching: &Matching, found: &[Violation]) -> Self {
-        let stored = case.spans.iter().filter(|span| span.span.is_stored());
-        let mut traces: Vec<_> = stored.clone().map(|span| span.span.trace_id).collect();
-        traces.extend(case.record.answered_trace());
-        traces.extend(case.record.messages.iter().filter_map(MessageRecord::traceparent).map(|parent| parent.trace_id));
-        traces.sort_unstable();
-        traces.dedup();
-        let missing = [FindingCode::SpanMissing, FindingCode::TraceMissing, FindingCode::ParentLost];
-        let (says_missing, others): (Vec<_>, Vec<_>) = found.iter().partition(|found| missing.contains(&found.code));
-        let is_flaw = |found: &&Violation| found.code.severity() == Severity::Failure;
-        let of_slot = |slot: usize| move |found: &&&Violation| found.place == Place::Slot(slot);
-        let place = |(place, (slot, state)): (usize, (Slot, PlaceState))| SpanPlace {
-            role: slot.role,
-            row: row_of(slot, case.roles),
-            state,
-            host: slot.fact.delivery(case.record).map(|delivery| delivery.host.clone()),
-            missing: says_missing.iter().find(of_slot(place)).map(|found| found.filing()),
-        };
-        let is_not_matched = |(_, (_, state)): &(usize, (Slot, PlaceState))| *state != PlaceState::Matched;
-        let is_of_all = |found: &&&Violation| found.code != FindingCode::SpanMissing;
-        Self {
-            traces,
-            spans: stored.map(|span| (span.span.trace_id, span.span.span_id)).collect(),
-            places: matching.places().enumerate().filter(is_not_matched).map(place).collect(),
-            otherwise_complete: case.record.accepted() && !others.iter().any(is_flaw),
-            incomplete: says_missing.iter().filter(is_of_all).map(|found| found.filing()).collect(),
-        }
-    }
-
-    fn has(&self, state: PlaceState) -> bool {
-        self.places.iter().any(|place| place.state == state)
-    }
-
-    /// What its trace amounts to.
-    fn state(&self) -> TraceState {
-        match self.otherwise_complete && !self.has(PlaceState::Missing) {
-            false => TraceState::Flawed,
-            true if self.has(PlaceState::Excused) => TraceState::Excused,
-            true => TraceState::Complete,
-        }
-    }
-
-    /// Takes out the place that a span fills: one in its environment if there is one, and the one that
-    /// needs it most.
-    fn take_place(&mut self, span: &SeenSpan) -> Option<SpanPlace> {
-        let is_elsewhere = |place: &SpanPlace| !place.host.as_ref().is_some_and(|host| host.is(&span.peer));
-        let places = self.places.iter().enumerate().filter(|(_, place)| Some(place.role) == span.role);
-        let (best, _) = places.min_by_key(|(_, place)| (is_elsewhere(place), place.state))?;
-        Some(self.places.remove(best))
-    }
-}
-
-impl Settled {
-    fn remember(&mut self, at: Timestamp, request: RequestId, tombstone: Tombstone) {
-        self.requests.insert(request, tombstone);
-        self.in_order.push_back((at, request));
-    }
-
-    /// Forgets the requests that were settled before an instant, and their traces.
-    fn forget(&mut self, settled_before: Timestamp, assembly: &mut Assembly) {
-        while let Some((_, request)) = self.in_order.pop_front_if(|(at, _)| *at < settled_before) {
-            let tombstone = self.requests.remove(&request).unwrap_or_default();
-            tombstone.traces.iter().for_each(|trace| assembly.forget(*trace, request));
-        }
+        let stalled = self.findings.doubted().into_iter();
+        doubts.extend(stalled.map(|(code, count)| {
+            format!("{count} cases of {code} cannot be judged: the machine stalled while they happened")
+        }));
+        doubts
     }
 }

@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::assemble::SeenSpan;
-use crate::check::{Case, Matching, Place, Violation};
 use crate::expect::Slot;
-use crate::finding::{Cause, Example, Filing, FindingCode, FindingKey, Severity};
+use crate::finding::{Cause, Example, Filing, FindingCode, FindingKey, Findings, Severity};
 use crate::id::{EnvironmentId, MessageId, RequestId, SpanId, TraceId};
+use crate::matching::{Case, Matching};
 use crate::span::SpanKind;
 use crate::tally::PlaceState;
 use crate::verdict::Verdict;
+use crate::violation::{Place, Violation};
 
 /// Everything that was found about one request. [`Verifier::watching`](crate::Verifier::watching) asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,8 +145,8 @@ impl Watch {
     }
 
     /// Takes a case back that later evidence has refuted.
-    pub(crate) fn retract(&mut self, filing: &Filing, request: RequestId) {
-        let refuted = |(kept, _): &(Filing, Example)| request == self.request && kept == filing;
+    pub(crate) fn retract(&mut self, filing: &Filing, request: Option<RequestId>) {
+        let refuted = |(kept, _): &(Filing, Example)| request == Some(self.request) && kept == filing;
         if let Some(place) = self.cases.iter().position(refuted) {
             self.cases.remove(place);
         }
@@ -174,17 +175,18 @@ impl Watch {
         }
     }
 
-    /// What was found; `root_of` tells the finding that a case follows from.
-    pub(crate) fn watched<'a>(&'a self, root_of: impl Fn(&'a Filing) -> Option<&'a FindingKey>) -> Watched {
-        let case = |(filing, example): &'a (Filing, Example)| WatchedCase {
+    /// What was found; all findings tell what a case weighs and follows from.
+    pub(crate) fn watched(&self, findings: &Findings) -> Watched {
+        let case = |(filing, example): &(Filing, Example)| WatchedCase {
             code: filing.key.code,
-            severity: filing.key.code.severity(),
+            severity: findings.severity_of(filing.key.code),
             cause: filing.key.cause,
             subject: filing.key.subject.clone(),
-            follows_from: root_of(filing).map(Root::from),
+            follows_from: findings.root_of(filing).map(Root::from),
             example: example.clone(),
         };
-        let mut cases: Vec<_> = self.cases.iter().map(case).collect();
+        let is_certain = |(filing, _): &&(Filing, Example)| !filing.is_doubted();
+        let mut cases: Vec<_> = self.cases.iter().filter(is_certain).map(case).collect();
         cases.sort_by_key(|case| (case.follows_from.is_some(), std::cmp::Reverse(case.severity), case.code));
         Watched {
             request: self.request,
@@ -206,7 +208,7 @@ fn absent(case: &Case<'_>, place: usize, slot: Slot, state: PlaceState, found: &
     let excused = match state {
         PlaceState::Missing => false,
         PlaceState::Excused => true,
-        PlaceState::Matched | PlaceState::Open => return None,
+        PlaceState::Matched | PlaceState::Open | PlaceState::Unsampled => return None,
     };
     let role = case.roles.get(slot.role);
     let here = found.iter().filter(|violation| violation.place == Place::Slot(place));

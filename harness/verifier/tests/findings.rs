@@ -227,7 +227,7 @@ fn redelivered_message_expects_two_consumer_spans() {
         story.ended()
     };
     assert_findings(&redelivered(2), &[]);
-    assert_findings(&redelivered(1), &[(FindingCode::SpanMissing, Cause::NotFlushed, "consumer", 1)]);
+    assert_findings(&redelivered(1), &[(FindingCode::TailLoss, Cause::LeftInBatch, "consumer", 1)]);
     assert_findings(&redelivered(3), &[(FindingCode::SpanUnexpected, Cause::MoreThanFacts, "consumer", 1)]);
 }
 
@@ -304,7 +304,7 @@ fn unanswered_request_that_was_handled_still_owes_the_rest_of_its_trace() {
         story.ended()
     };
     assert_findings(&unanswered(true), &[]);
-    assert_findings(&unanswered(false), &[(FindingCode::SpanMissing, Cause::NotFlushed, "consumer", 1)]);
+    assert_findings(&unanswered(false), &[(FindingCode::TailLoss, Cause::LeftInBatch, "consumer", 1)]);
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn consumer_in_a_trace_of_its_own_did_not_extract_the_context() {
 }
 
 #[test]
-fn fragment_is_found_without_the_request_id_by_its_invocation() {
+fn fragment_is_found_without_the_request_id_by_its_environment() {
     let story = consumer_with(|span| {
         span.trace_id = trace_id(999);
         span.parent_span_id = None;
@@ -354,7 +354,7 @@ fn fragment_is_found_without_the_request_id_by_its_invocation() {
     });
     let expected = [(FindingCode::TraceFragmented, Cause::ContextNotExtracted, "consumer", 1)];
     let judgement = assert_findings(&story, &expected);
-    assert_eq!(judgement.tally.matched_by.get("invocation"), Some(&1));
+    assert_eq!(judgement.tally.matched_by.get("environment"), Some(&1));
 }
 
 #[test]
@@ -395,9 +395,9 @@ fn consumer_below_the_server_has_the_wrong_parent() {
 }
 
 #[test]
-fn parent_that_nobody_exported_is_wrong() {
+fn parent_that_nobody_exported_is_a_phantom() {
     let story = consumer_with(|span| span.parent_span_id = Some(span_id(55, 55)));
-    assert_findings(&story, &[(FindingCode::ParentWrong, Cause::UnknownParent, "consumer", 1)]);
+    assert_findings(&story, &[(FindingCode::PhantomParent, Cause::GatewayAsParent, "consumer", 1)]);
 }
 
 #[test]
@@ -407,14 +407,14 @@ fn root_in_the_right_trace_lacks_its_parent() {
 }
 
 #[test]
-fn root_with_a_parent_is_wrong() {
+fn root_with_a_parent_that_is_nobodys_is_below_a_phantom() {
     let story = Story::healthy(1).with_spans(|mut span| {
         if is("POST /onboard")(&span) {
             span.parent_span_id = Some(span_id(55, 55));
         }
         Some(span)
     });
-    assert_findings(&story, &[(FindingCode::ParentWrong, Cause::ParentOfRoot, "server", 1)]);
+    assert_findings(&story, &[(FindingCode::PhantomParent, Cause::GatewayAsParent, "server", 1)]);
 }
 
 #[test]
@@ -482,8 +482,8 @@ fn context_of_no_span_of_the_request_is_a_mismatch() {
 }
 
 #[test]
-fn malformed_traceparent_is_a_mismatch() {
-    let expected = [(FindingCode::CarrierMismatch, Cause::CarrierInvalid, "message", 1)];
+fn traceparent_that_is_none_is_malformed() {
+    let expected = [(FindingCode::CarrierMalformed, Cause::CarrierInvalid, "message", 1)];
     assert_findings(&carrying(Some("00-nonsense".to_owned()), false, None), &expected);
 }
 
@@ -717,6 +717,6 @@ fn telemetry_in_a_cycle_is_drawn_and_judged() {
         });
         Some(span)
     });
-    let judgement = assert_findings(&story, &[(FindingCode::ParentWrong, Cause::ParentOfRoot, "server", 1)]);
+    let judgement = assert_findings(&story, &[(FindingCode::ParentCycle, Cause::Cycle, "server", 1)]);
     assert_eq!(judgement.findings[0].examples[0].seen.len(), 3);
 }

@@ -5,7 +5,7 @@ mod story;
 use std::time::Duration;
 
 use story::{Ids, Story, assert_findings, consumer, consumer_in, contract, environment, producer, server};
-use verifier::event::{Cut, Delivery, Fault, InvocationOutcome, Peer, ResetReason};
+use verifier::event::{Cut, Delivery, Fault, InvocationOutcome, Peer, RefusalKind, ResetReason};
 use verifier::finding::Cause;
 use verifier::{Conclusion, EnvironmentId, EventKind, FindingCode};
 
@@ -471,7 +471,7 @@ fn spans_that_a_cut_delays_or_takes_are_the_harnesss_doing() {
 fn cut_is_not_to_blame_any_more_once_an_export_got_through() {
     let story = cut(Cut::Reset, 0, Some(true));
     let story = story.with_spans(|span| (span.span_id != Ids(2).consumer(1)).then_some(span));
-    assert_findings(&story, &[(FindingCode::SpanMissing, Cause::NotFlushed, "consumer", 1)]);
+    assert_findings(&story, &[(FindingCode::TailLoss, Cause::LeftInBatch, "consumer", 1)]);
 }
 
 /// A connection of the environment fails in the first invocation; its span comes after the next thaw, or never.
@@ -479,7 +479,11 @@ fn refused(comes: bool, connections: u32) -> Story {
     let mut story = Story::begun(2);
     delivered(&mut story, Ids(0));
     let why = "TLS handshake failed: tls handshake eof".to_owned();
-    story.tell(EventKind::ExportRefused { peer: Peer::Environment(environment()), why });
+    story.tell(EventKind::ExportRefused {
+        peer: Peer::Environment(environment()),
+        refusal: RefusalKind::Connection,
+        why,
+    });
     frozen(&mut story, Ids(0), 0, connections);
     delivered(&mut story, Ids(1));
     if comes {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use story::{Ids, Story, assert_findings, consumer_in, contract, end, environment, producer, server, span_id};
 use verifier::contract::{NameRule, SpanContract, TraceContract};
-use verifier::event::{Fault, InvocationOutcome, Peer, ResetReason};
+use verifier::event::{Fault, InvocationOutcome, Peer, RefusalKind, ResetReason};
 use verifier::finding::Cause;
 use verifier::tally::Equation;
 use verifier::{Conclusion, EnvironmentId, EventKind, FindingCode, InvocationId, Judgement, Span, SpanKind};
@@ -364,7 +364,7 @@ fn child_of_the_surviving_delivery_is_held_to_its_own_parent() {
     story.tell_span(server(ID));
     story.tell_span(producer(ID));
     let story = story.ended().under(contract_with_work());
-    assert_findings(&story, &[(FindingCode::ParentWrong, Cause::UnknownParent, "work", 1)]);
+    assert_findings(&story, &[(FindingCode::PhantomParent, Cause::GatewayAsParent, "work", 1)]);
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn what_else_a_kill_shows_is_no_finding() {
     // An export cut in half; a kill in the Init phase, for which a message had been received.
     let mut story = killed();
     let (peer, why) = (Peer::Environment(environment()), "cut off".to_owned());
-    story.tell(EventKind::ExportRefused { peer, why });
+    story.tell(EventKind::ExportRefused { peer, refusal: RefusalKind::CutOff, why });
     let early = EnvironmentId::new("worker-3");
     story.tell(EventKind::MessageReceived { message: ID.message(), receive_count: 2 });
     story.tell(EventKind::EnvironmentStarted { environment: early.clone(), function: "worker".to_owned(), pid: 13 });
@@ -493,7 +493,7 @@ fn trace_of_a_dead_letter_is_complete_with_a_consumer_span_for_each_delivery() {
     assert_eq!(judgement.conclusion, Conclusion::Passed);
     assert_eq!((judgement.tally.traces.complete, judgement.tally.spans.matched), (1, 5));
     assert_books_balance(&judgement);
-    let expected = [(FindingCode::SpanMissing, Cause::NotFlushed, "consumer", 1)];
+    let expected = [(FindingCode::TailLoss, Cause::LeftInBatch, "consumer", 1)];
     assert_findings(&dead_lettered(3, false, 2), &expected);
 }
 

@@ -12,7 +12,7 @@ use story::{Story, assert_findings};
 use verifier::event::{Fault, OpenExchanges, Peer};
 use verifier::finding::Cause;
 use verifier::tally::Equation;
-use verifier::{Conclusion, EnvironmentId, Event, EventKind, FindingCode, SpanId, Verifier};
+use verifier::{Conclusion, EnvironmentId, Event, EventKind, FindingCode, RequestId, Span, SpanId, Verifier};
 use world::World;
 
 /// A healthy story whose exports come in another order, each at most as late as an exporter may be.
@@ -36,7 +36,7 @@ fn is_export(event: &Event) -> bool {
 fn export_of(story: &Story, span: SpanId) -> Option<(usize, EnvironmentId)> {
     story.events.iter().enumerate().find_map(|(place, event)| match &event.kind {
         EventKind::ExportAnswered(export) => match &export.peer {
-            Peer::Environment(environment) if export.resource_spans[0].spans[0].span_id == span => {
+            Peer::Environment(environment) if export.payload.to_resource_spans()[0].spans[0].span_id == span => {
                 Some((place, environment.clone()))
             }
             _ => None,
@@ -91,6 +91,11 @@ fn disown_kill(story: &mut Story, nth: usize) -> bool {
     })
 }
 
+/// The number of the request that a span names.
+fn request_of(span: &Span) -> u32 {
+    span.attributes.iter().find_map(|attribute| RequestId::find_in(&attribute.value)).unwrap().number()
+}
+
 /// A journal's line and back.
 fn through_json(event: &Event) -> Event {
     serde_json::from_str(&serde_json::to_string(event).unwrap()).unwrap()
@@ -110,20 +115,27 @@ proptest! {
     fn any_one_lost_span_is_found_in_any_order(lost in 0usize..36, delays in prop::collection::vec(0u16..9_000, 36)) {
         let mut number = 0;
         let mut name = String::new();
+        let mut request = 0;
         let story = shuffled(12, &delays).with_spans(|span| {
             let keep = number != lost;
             number += 1;
             if !keep {
                 name.clone_from(&span.name);
+                request = request_of(&span);
             }
             keep.then_some(span)
         });
-        let (cause, role) = match name.as_str() {
-            "sqs.process" => (Cause::NotFlushed, "consumer"),
-            "sqs.send" => (Cause::NotExported, "producer"),
-            _ => (Cause::NotExported, "server"),
+        let missing = |cause| (FindingCode::SpanMissing, cause);
+        let (role, (code, cause)) = match (name.as_str(), request) {
+            ("sqs.process", 0) => ("consumer", (FindingCode::ColdStartLoss, Cause::ColdStart)),
+            ("sqs.process", 11) => ("consumer", (FindingCode::TailLoss, Cause::LeftInBatch)),
+            ("sqs.process", _) => ("consumer", missing(Cause::NotFlushed)),
+            ("sqs.send", 11) => ("producer", (FindingCode::TailLoss, Cause::LeftInBatch)),
+            ("sqs.send", _) => ("producer", missing(Cause::NotExported)),
+            (_, 11) => ("server", (FindingCode::TailLoss, Cause::LeftInBatch)),
+            _ => ("server", missing(Cause::NotExported)),
         };
-        let judgement = assert_findings(&story, &[(FindingCode::SpanMissing, cause, role, 1)]);
+        let judgement = assert_findings(&story, &[(code, cause, role, 1)]);
         prop_assert_eq!(judgement.tally.spans.missing, 1);
         prop_assert_eq!(judgement.tally.traces.complete, 11);
     }
@@ -168,8 +180,13 @@ proptest! {
         prop_assume!(!flushed.is_empty());
         let lost = flushed[nth % flushed.len()];
         let story = story.with_spans(|span| (span.span_id != lost).then_some(span));
-        let expected = [(FindingCode::SpanMissing, Cause::NotFlushed, "consumer", 1)];
-        prop_assert_eq!(assert_findings(&story, &expected).tally.spans.excused, excused);
+        // Where in the life of its process it was, gives it its name.
+        let names = [FindingCode::SpanMissing, FindingCode::ColdStartLoss, FindingCode::TailLoss];
+        let judgement = story.judge();
+        let found: Vec<_> = judgement.findings.iter().map(|found| (found.code, &*found.subject, found.count)).collect();
+        prop_assert!(names.map(|name| vec![(name, "consumer", 1)]).contains(&found), "{judgement:#?}");
+        prop_assert_eq!(judgement.tally.spans.excused, excused);
+        prop_assert!(judgement.identities.iter().all(Equation::balances));
     }
 
     #[test]

@@ -64,7 +64,8 @@ fn attribute(key: &str, value: &str) -> Attribute {
 fn assert_onboarding(exports: &[Export], server: &Made, producer: &Made) {
     let [export] = exports else { panic!("one export, not {exports:#?}") };
     assert_eq!(export.answer, ExportAnswer::Stored);
-    let [from] = export.resource_spans.as_slice() else { panic!("one resource, not {export:#?}") };
+    let resource_spans = export.payload.to_resource_spans();
+    let [from] = resource_spans.as_slice() else { panic!("one resource, not {export:#?}") };
     assert_eq!(from.resource.attributes, [attribute("service.name", "onboarding-api")]);
     let [sent, received]: &[Span; 2] = from.spans.as_slice().try_into().unwrap();
 
@@ -170,7 +171,7 @@ async fn unknown_or_missing_key_is_unauthenticated_and_its_spans_are_evidence() 
     let exports = witness.exports();
     assert_eq!(exports.len(), 3, "a refused key is not tried again: {exports:?}");
     for export in exports {
-        assert_eq!((export.answer, names(&export)), (ExportAnswer::Unauthenticated, vec!["lost"]));
+        assert_eq!((&export.answer, names(&export)), (&ExportAnswer::Unauthenticated, vec!["lost"]));
     }
 }
 

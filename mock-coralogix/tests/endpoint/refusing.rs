@@ -119,7 +119,7 @@ async fn nesting_is_read_up_to_a_limit_and_refused_beyond() {
     let client = client(listening.address).await;
 
     assert_eq!(answer(client.clone(), TRACES, nested(20)).await.code(), Code::Ok);
-    let value = &witness.exports()[0].resource_spans[0].resource.attributes[0].value;
+    let value = &witness.exports()[0].payload.to_resource_spans()[0].resource.attributes[0].value;
     assert_eq!(value, &format!("{}null{}", "[".repeat(20), "]".repeat(20)));
 
     assert_eq!(answer(client, TRACES, nested(10_000)).await.code(), Code::Internal);

@@ -75,7 +75,7 @@ impl Observer for Witness {
 
 /// The names of the spans of an export.
 pub(crate) fn names(export: &Export) -> Vec<&str> {
-    export.resource_spans.iter().flat_map(|resource| &resource.spans).map(|span| span.name.as_str()).collect()
+    export.payload.resources().flat_map(|resource| resource.spans()).map(|span| span.name).collect()
 }
 
 /// An endpoint in plaintext, and its witness.

@@ -1,7 +1,7 @@
 //! One request's story for programs.
 
 use serde::Serialize;
-use verifier::event::{ExportAnswer, RequestOutcome};
+use verifier::event::RequestOutcome;
 use verifier::watch::{AbsentSpan, WatchedCase};
 use verifier::{EventKind, FindingCode, RequestId, Span, Timestamp, TraceId, Verdict};
 
@@ -62,7 +62,7 @@ struct ReceiptJson {
     at_ms: f64,
     export: u64,
     peer: String,
-    answer: ExportAnswer,
+    stored: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -121,7 +121,7 @@ impl<'a> SpanJson<'a> {
             at_ms: millis_between(began, receipt.at),
             export: receipt.export,
             peer: peer(&receipt.peer),
-            answer: receipt.answer,
+            stored: receipt.stored,
         };
         Self {
             depth: seen.depth,

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use verifier::event::ExportAnswer;
 use verifier::watch::AbsentSpan;
 use verifier::{Timestamp, TraceId};
 
@@ -153,7 +152,7 @@ fn how_it_came(seen: &StorySpan, began: Timestamp) -> String {
 fn receipt_in_words(receipt: &Receipt, began: Timestamp) -> String {
     let at = millis_between(began, receipt.at);
     let (sender, export) = (plain(&peer(&receipt.peer)), receipt.export);
-    let refused = if receipt.answer == ExportAnswer::Stored { "" } else { ", refused" };
+    let refused = if receipt.stored { "" } else { ", refused" };
     format!("{at:+.2} from {sender} in export {export}{refused}")
 }
 

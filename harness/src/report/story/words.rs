@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use verifier::event::{
-    Carrier, Delivery, ExportAnswer, Fault, InvocationOutcome, OpenExchanges, Peer, ProcessEnd, RequestOutcome,
-    ResetReason,
+    Carrier, Delivery, ExportAnswer, Fault, GrpcCode, InvocationOutcome, OpenExchanges, Peer, ProcessEnd,
+    RequestOutcome, ResetReason,
 };
 use verifier::{EnvironmentId, EventKind, InvocationId, MessageId, Span};
 
@@ -84,9 +84,13 @@ impl<'a> Names<'a> {
         if export.others > 0 {
             spans += &format!(" and {}", counted(export.others, "other span"));
         }
-        let answer = match export.answer {
-            ExportAnswer::Stored => "stored",
-            ExportAnswer::Unauthenticated => "refused as UNAUTHENTICATED",
+        let answer = match &export.answer {
+            ExportAnswer::Stored => "stored".to_owned(),
+            ExportAnswer::PartialSuccess { rejected } => {
+                format!("stored but for {}", counted(rejected.len(), "rejected span"))
+            }
+            ExportAnswer::Unauthenticated => "refused as UNAUTHENTICATED".to_owned(),
+            ExportAnswer::Refused { code } => format!("refused as {}", grpc_name(*code)),
         };
         told(&peer(&export.peer), format!("export {} {answer}: {spans}", export.export))
     }
@@ -146,7 +150,7 @@ impl<'a> Names<'a> {
             EventKind::FaultInjected(fault) => self.tell_fault(fault),
             EventKind::ServiceStopping { service } => told(service, "is told to stop (SIGTERM)"),
             EventKind::ServiceEnded { service, end } => told(service, ended("process ends", end)),
-            EventKind::ExportRefused { peer: sender, why } => told(&peer(sender), format!("export refused: {why}")),
+            EventKind::ExportRefused { peer: sender, why, .. } => told(&peer(sender), format!("export refused: {why}")),
             EventKind::EvidenceLost { what, count } => told("harness", format!("evidence lost: {count} {what}")),
             _ => return None,
         })
@@ -289,6 +293,14 @@ pub(super) fn outcome_in_words(outcome: &RequestOutcome) -> String {
             format!("{status}, {accepted}{trace}")
         }
         RequestOutcome::Unanswered { error } => format!("no answer ({})", plain(error)),
+    }
+}
+
+/// A status code by its name in gRPC.
+fn grpc_name(code: GrpcCode) -> String {
+    match serde_json::to_value(code) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => format!("{code:?}"),
     }
 }
 

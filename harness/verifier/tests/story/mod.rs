@@ -13,6 +13,7 @@ use verifier::event::{
     Patience, ProcessEnd, RequestOutcome, ResetReason, RunStarted,
 };
 use verifier::finding::Cause;
+use verifier::otlp::Payload;
 use verifier::span::{Attribute, Resource, ResourceSpans, SpanStatus};
 use verifier::{
     EnvironmentId, Event, EventKind, FindingCode, InvocationId, Judgement, MessageId, Peer, RequestId, Span, SpanId,
@@ -33,6 +34,8 @@ pub(crate) fn contract() -> TraceContract {
         parent: parent.map(str::to_owned),
         link: None,
         per,
+        queue: None,
+        function: None,
         attributes: BTreeMap::new(),
         resource: BTreeMap::new(),
         status: StatusRule::Any,
@@ -290,6 +293,14 @@ impl Story {
         self
     }
 
+    /// With that much time between the end of a function's last span and its request for the next invocation.
+    pub(crate) fn with_flush_budget(mut self, budget: Duration) -> Self {
+        if let EventKind::RunStarted(run) = &mut self.events[0].kind {
+            run.patience.flush_budget = budget;
+        }
+        self
+    }
+
     /// With this contract.
     pub(crate) fn under(mut self, contract: TraceContract) -> Self {
         if let EventKind::RunStarted(run) = &mut self.events[0].kind {
@@ -327,7 +338,8 @@ impl Story {
         let attributes = vec![Attribute { key: "service.name".to_owned(), value: service.to_owned() }];
         let resource_spans = vec![ResourceSpans { resource: Resource { attributes }, spans }];
         let export = self.events.len() as u64;
-        self.tell(EventKind::ExportAnswered(Box::new(Export { export, peer, answer, resource_spans })));
+        let payload = Payload::of(&resource_spans);
+        self.tell(EventKind::ExportAnswered(Box::new(Export { export, peer, answer, payload })));
     }
 
     /// Tells the next event, a millisecond after the last.
@@ -352,9 +364,11 @@ impl Story {
     pub(crate) fn with_spans(mut self, mut change: impl FnMut(Span) -> Option<Span>) -> Self {
         for event in &mut self.events {
             if let EventKind::ExportAnswered(export) = &mut event.kind {
-                for batch in &mut export.resource_spans {
+                let mut resource_spans = export.payload.to_resource_spans();
+                for batch in &mut resource_spans {
                     batch.spans = std::mem::take(&mut batch.spans).into_iter().filter_map(&mut change).collect();
                 }
+                export.payload = Payload::of(&resource_spans);
             }
         }
         self
@@ -420,6 +434,7 @@ fn span(ids: Ids, span_id: SpanId, parent_span_id: Option<SpanId>, name: &str, k
         end: START + Duration::from_millis(1),
         status: SpanStatus::Unset,
         flags: 0,
+        dropped: 0,
         attributes: vec![Attribute { key: "customer.id".to_owned(), value: ids.request().to_string() }],
         links: Vec::new(),
     }

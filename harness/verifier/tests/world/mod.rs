@@ -73,7 +73,8 @@ struct Run<'a> {
 impl World {
     /// A run of that many requests, with choices from these rolls.
     pub(crate) fn rough(requests: u32, rolls: &[u8]) -> Self {
-        let story = Story::begun(requests);
+        // It may wait anywhere, between a flush and the next invocation, too.
+        let story = Story::begun(requests).with_flush_budget(Duration::from_secs(3_600));
         let world = Self { story, requests: u64::from(requests), deliveries: 0, excused: 0, flushed: Vec::new() };
         let first = Worker { environment: environment(), started: true, frozen: false, busy: None };
         let second = Worker { environment: EnvironmentId::new("worker-b"), started: false, frozen: false, busy: None };

@@ -42,6 +42,8 @@ pub(crate) struct Totals {
     pub(crate) stored: Count,
     /// Exports and their spans that were answered with UNAUTHENTICATED.
     pub(crate) unauthenticated: Count,
+    /// Exports and their spans that were answered with another error, or stored in part.
+    pub(crate) rejected: Count,
     /// What was refused before it could be read as an export.
     pub(crate) refused: usize,
 }
@@ -131,12 +133,9 @@ impl Totals {
         let count = match export.answer {
             ExportAnswer::Stored => &mut self.stored,
             ExportAnswer::Unauthenticated => &mut self.unauthenticated,
+            ExportAnswer::PartialSuccess { .. } | ExportAnswer::Refused { .. } => &mut self.rejected,
         };
         count.exports += 1;
-        count.spans += span_count(export);
+        count.spans += export.payload.span_count();
     }
-}
-
-pub(crate) fn span_count(export: &Export) -> usize {
-    export.resource_spans.iter().map(|resource| resource.spans.len()).sum()
 }

@@ -9,7 +9,7 @@ use verifier::Span;
 use verifier::event::{Export, ExportAnswer};
 use verifier::span::{Attribute, ResourceSpans, SpanStatus};
 
-use crate::printer::{Count, Totals, span_count};
+use crate::printer::{Count, Totals};
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -20,12 +20,14 @@ const NAME: Style = Style::new().bold();
 pub(crate) fn export(received: Received, export: &Export, verbose: bool) -> String {
     let (style, answer) = match export.answer {
         ExportAnswer::Stored => (GOOD, "stored"),
+        ExportAnswer::PartialSuccess { .. } => (BAD, "stored in part"),
         ExportAnswer::Unauthenticated => (BAD, "UNAUTHENTICATED"),
+        ExportAnswer::Refused { .. } => (BAD, "refused"),
     };
-    let spans = plural(span_count(export), "span");
+    let spans = plural(export.payload.span_count(), "span");
     let mut lines = format!("#{} {style}{answer}{style:#} {spans} from {}\n", export.export, received.from);
-    for resource in &export.resource_spans {
-        push_resource(resource, verbose, &mut lines);
+    for resource in export.payload.to_resource_spans() {
+        push_resource(&resource, verbose, &mut lines);
     }
     lines
 }
@@ -37,9 +39,10 @@ pub(crate) fn refusal(received: Received, refusal: &Refusal) -> String {
 
 /// What was received in all.
 pub(crate) fn summary(totals: &Totals) -> String {
-    let Totals { stored, unauthenticated, refused } = totals;
+    let Totals { stored, unauthenticated, rejected, refused } = totals;
     let describe = |count: &Count| format!("{} with {}", plural(count.exports, "export"), plural(count.spans, "span"));
-    format!("Stored {}; UNAUTHENTICATED {}; refused {refused}.", describe(stored), describe(unauthenticated))
+    let rejected = if rejected.exports > 0 { format!("; rejected {}", describe(rejected)) } else { String::new() };
+    format!("Stored {}; UNAUTHENTICATED {}{rejected}; refused {refused}.", describe(stored), describe(unauthenticated))
 }
 
 fn push_resource(resource: &ResourceSpans, verbose: bool, lines: &mut String) {
@@ -128,6 +131,7 @@ fn escaped(character: char) -> impl Iterator<Item = char> {
 mod tests {
     use std::time::{Duration, Instant};
 
+    use verifier::otlp::Payload;
     use verifier::span::{Resource, SpanLink};
     use verifier::{Peer, SpanId, SpanKind, Timestamp, TraceId};
 
@@ -137,8 +141,8 @@ mod tests {
 
     fn rendered(span: Span, verbose: bool) -> String {
         let attributes = vec![Attribute { key: "service.name".to_owned(), value: "api".to_owned() }];
-        let resource_spans = vec![ResourceSpans { resource: Resource { attributes }, spans: vec![span] }];
-        let sent = Export { export: 7, peer: Peer::Anyone, answer: ExportAnswer::Stored, resource_spans };
+        let payload = Payload::of(&[ResourceSpans { resource: Resource { attributes }, spans: vec![span] }]);
+        let sent = Export { export: 7, peer: Peer::Anyone, answer: ExportAnswer::Stored, payload };
         let received = Received { at: Instant::now(), from: RECEIVED_FROM.into() };
         anstream::adapter::strip_str(&export(received, &sent, verbose)).to_string()
     }
@@ -155,6 +159,7 @@ mod tests {
             end: start + Duration::from_micros(12_340),
             status: SpanStatus::Ok,
             flags: 0,
+            dropped: 0,
             attributes: vec![Attribute { key: "customer.id".to_owned(), value: "c-1".to_owned() }],
             links: vec![SpanLink { trace_id: TraceId::from_bytes([1; 16]), span_id: SpanId::from_bytes([2; 8]) }],
         }
