@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cloud::function::is_reserved;
 use crate::fault::FaultName;
+use crate::story::RequestQuery;
 use crate::target::freezer::Freezer;
 
 /// Drives a system under load and proves that each request became exactly one trace.
@@ -36,7 +37,8 @@ holds every exported span against it. What has no counterpart is a finding.
   harness init my-system                      files to start from, for a system of your own
   harness check my-system/system.toml         are they right?
   harness soak --system my-system/system.toml
-  harness verify reports/latest               judge a recorded run again";
+  harness verify reports/latest               judge a recorded run again
+  harness verify reports/latest --request 42  one request's whole story";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -201,7 +203,14 @@ pub struct Verify {
     /// A run's folder, or the segments of its journal
     #[arg(value_name = "PATH", default_value = "reports/latest")]
     pub paths: Vec<PathBuf>,
-    /// Print the summary as JSON
+    /// Tell one request's whole story: its verdict, what happened on one time line, and its spans
+    ///
+    /// The request by its id as reports write it (7f3a9c2e-0000002a), by its number in the schedule (42), or by
+    /// a trace id of it (32 hex digits). The exit code is this request's own: 0 if nothing is wrong with it, 10
+    /// if a finding about it fails a run, 5 if the journal ends before it was over.
+    #[arg(long, value_name = "ID", value_parser = str::parse::<RequestQuery>)]
+    pub request: Option<RequestQuery>,
+    /// Print the summary, or the story, as JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::process::ExitCode;
 
 use tokio::runtime;
@@ -11,17 +10,20 @@ use verifier::Conclusion;
 
 use crate::check;
 use crate::cli::{Check, Cli, Command, Init, Lambda, Run, RunOptions, Verify};
-use crate::error::{Error, exit_code};
+use crate::error::{Error, exit_code, exit_code_of_request};
 use crate::init;
 use crate::interrupt::Interrupts;
 use crate::lambda;
 use crate::manifest::Manifest;
-use crate::outcome::{Outcome, replay};
+use crate::outcome::replay;
 use crate::report::console;
 use crate::report::live::Live;
+use crate::report::story::json::StoryJson;
+use crate::report::story::text;
 use crate::report::summary::Summary;
 use crate::run::{Finished, Plan, run};
 use crate::scenario::Scenario;
+use crate::story::{self, RequestQuery};
 
 /// The width of text that goes to no terminal.
 const WIDTH_OF_A_FILE: usize = 100;
@@ -50,7 +52,7 @@ fn execute_run(scenario: Scenario, options: RunOptions) -> Result<ExitCode, Erro
     let runtime = runtime.worker_threads(workers(plan.scenario.load.rate)).enable_all().build();
     let runtime = runtime.map_err(|error| Error::setup("no runtime", error))?;
     let Finished { outcome, folder } = runtime.block_on(run(&plan, Live::default(), &interrupts))?;
-    show(&outcome, Some(folder.path()));
+    print(&console::render(&outcome, Some(folder.path()), width()));
     let written = Summary::new(&outcome).write(folder.path());
     match written.map_err(|error| Error::file("the summary cannot be written into", folder.path(), &error)) {
         // The verdict has been given; it is not taken back because its file is missing.
@@ -106,14 +108,28 @@ fn execute_lambda(options: &Lambda) -> Result<ExitCode, Error> {
 }
 
 fn execute_verify(verify: &Verify) -> Result<ExitCode, Error> {
+    if let Some(request) = verify.request {
+        return tell_story(verify, request);
+    }
     let outcome = replay(&verify.paths)?;
     if verify.json {
         let json = Summary::new(&outcome).to_json().map_err(|error| Error::Internal(error.to_string()))?;
         print(&json);
     } else {
-        show(&outcome, None);
+        print(&console::render_replayed(&outcome, &verify.paths, width()));
     }
     Ok(exit_code(outcome.judgement.conclusion))
+}
+
+/// Exits with the request's own verdict.
+fn tell_story(verify: &Verify, request: RequestQuery) -> Result<ExitCode, Error> {
+    let story = story::tell(&verify.paths, request)?;
+    let text = match verify.json {
+        true => StoryJson::new(&story).to_json().map_err(|error| Error::Internal(error.to_string()))?,
+        false => text::render(&story, width()),
+    };
+    print(&text);
+    Ok(exit_code_of_request(story.judged.verdict()))
 }
 
 fn execute_check(check: &Check) -> Result<ExitCode, Error> {
@@ -131,9 +147,9 @@ fn execute_init(init: &Init) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(outcome: &Outcome, folder: Option<&Path>) {
-    let width = terminal_size::terminal_size().map_or(WIDTH_OF_A_FILE, |(width, _)| usize::from(width.0));
-    print(&console::render(outcome, folder, width));
+/// The terminal's width, in columns.
+fn width() -> usize {
+    terminal_size::terminal_size().map_or(WIDTH_OF_A_FILE, |(width, _)| usize::from(width.0))
 }
 
 /// Writes to standard output; colours only where they are wanted.

@@ -21,6 +21,7 @@
 //! | [`journal`] | the one stream of events that a run is |
 //! | [`mask`] | keeps secrets out of files |
 //! | [`outcome`], [`measure`] | what a run came to: the folds over its events |
+//! | [`story`] | one request's whole story, out of a journal |
 //! | [`report`] | what people and programs read |
 
 pub mod check;
@@ -48,6 +49,7 @@ pub mod run;
 pub mod scenario;
 pub mod sqs;
 pub mod stage;
+pub mod story;
 pub mod target;
 pub mod template;
 pub mod usage;

@@ -1,7 +1,7 @@
 //! The verdict on the terminal, for people: the verdict first, then the figures, then what was found.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -23,14 +23,32 @@ const SIDE_BY_SIDE: usize = 120;
 
 /// What a run came to, as text with colours. `width` is the terminal's, in columns.
 pub fn render(outcome: &Outcome, folder: Option<&Path>, width: usize) -> String {
+    let mut text = verdict(outcome, folder.map(verify_command).as_deref(), width);
+    footer(&mut text, outcome, folder);
+    text
+}
+
+/// What a recorded run came to that was judged again, from its journal at these paths.
+pub fn render_replayed(outcome: &Outcome, paths: &[PathBuf], width: usize) -> String {
+    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    verdict(outcome, Some(&verify_command(Path::new(&paths.join(" ")))), width)
+}
+
+/// The command that judges a run again, as this one was started: it can be pasted.
+fn verify_command(journal: &Path) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "harness".to_owned());
+    format!("{program} verify {}", journal.display())
+}
+
+/// The verdict, the figures and the findings. `verify` is the command that judges the run again.
+fn verdict(outcome: &Outcome, verify: Option<&str>, width: usize) -> String {
     let mut text = String::new();
     headline(&mut text, outcome);
     figures(&mut text, outcome, width);
     for finding in &outcome.judgement.findings {
-        render_finding(&mut text, finding, width);
+        render_finding(&mut text, finding, verify, width);
     }
     broken_books(&mut text, outcome);
-    footer(&mut text, outcome, folder);
     text
 }
 
@@ -224,7 +242,7 @@ fn quantiles(durations: &Durations) -> String {
     format!("p50 {}, p95 {}, p99 {}, max {max}", quantile(0.5), quantile(0.95), quantile(0.99))
 }
 
-fn render_finding(text: &mut String, finding: &Finding, width: usize) {
+fn render_finding(text: &mut String, finding: &Finding, verify: Option<&str>, width: usize) {
     let style = if finding.severity == Severity::Failure { RED } else { YELLOW };
     let Finding { code, subject, count, cause, .. } = finding;
     line!(text, "{style}{code}{style:#}  {BOLD}{subject}{BOLD:#}, {}", times(*count));
@@ -236,6 +254,9 @@ fn render_finding(text: &mut String, finding: &Finding, width: usize) {
     let example = finding.examples.iter().find(|example| !example.seen.is_empty()).or(finding.examples.first());
     if let Some(example) = example {
         render_example(text, example, width);
+        if let (Some(verify), Some(request)) = (verify, example.request) {
+            line!(text, "    {DIM}whole story{DIM:#} {verify} --request {request}");
+        }
     }
     line!(text);
 }
@@ -313,12 +334,9 @@ fn broken_books(text: &mut String, outcome: &Outcome) {
 
 fn footer(text: &mut String, outcome: &Outcome, folder: Option<&Path>) {
     let Some(folder) = folder else { return };
-    let folder = folder.display();
-    line!(text, "  {DIM}report{DIM:#}    {folder}");
+    line!(text, "  {DIM}report{DIM:#}    {}", folder.display());
     if outcome.judgement.conclusion != Conclusion::Passed {
-        // As it was started, so that the line can be pasted.
-        let program = std::env::args().next().unwrap_or_else(|| "harness".to_owned());
-        line!(text, "  {DIM}reproduce{DIM:#} {program} verify {folder}");
+        line!(text, "  {DIM}reproduce{DIM:#} {}", verify_command(folder));
     }
 }
 

@@ -5,9 +5,11 @@
 //! | [`summary`] | `summary.json`, for programs |
 //! | [`console`] | the verdict on the terminal, for people |
 //! | [`lambda`] | what `harness lambda` shows |
+//! | [`story`] | one request's story, for people and for programs |
 //! | [`live`] | how a run goes while it goes |
 
 pub mod console;
 pub mod lambda;
 pub mod live;
+pub mod story;
 pub mod summary;

@@ -356,6 +356,9 @@ impl Verifier {
     /// A finding about one span that came outside its request's settling.
     fn add(&mut self, filing: Filing, request: Option<RequestId>, span: &SeenSpan, evidence: String) {
         let trace = Some(span.trace_id);
+        if let Some(watch) = &mut self.findings.watch {
+            watch.mark(request, filing.key.code, span);
+        }
         self.findings.add(filing, || Example { request, trace, evidence: vec![evidence], ..Example::default() });
     }
 

@@ -10,7 +10,7 @@ use crate::contract::{ForeignSpans, Per};
 use crate::event::{Carrier, Correlation, Event, EventKind, Patience, Peer, RequestOutcome, RunStarted};
 use crate::expect::is_sent_again;
 use crate::finding::{Example, FindingCode, Findings};
-use crate::id::RequestId;
+use crate::id::{RequestId, TraceId};
 use crate::ledger::{Ledger, MessageRecord, RequestRecord};
 use crate::losses::Losses;
 use crate::matching::{Case, Matching};
@@ -26,6 +26,7 @@ use crate::time::Timestamp;
 use crate::traceparent::TraceParent;
 use crate::verdict::Judgement;
 use crate::violation::{Place, Violation};
+use crate::watch::{Watch, Watched};
 
 /// Judges one run from its events.
 ///
@@ -83,6 +84,24 @@ pub struct Pending {
 }
 
 impl Verifier {
+    /// One that keeps everything that it finds about this request, and not only the first cases.
+    pub fn watching(request: RequestId) -> Self {
+        let mut verifier = Self::default();
+        verifier.findings.watch = Some(Watch::new(request));
+        verifier
+    }
+
+    /// Everything that was found about the request that is watched, if one is. Provisional until the last event
+    /// was handled.
+    pub fn watched(&self) -> Option<Watched> {
+        self.findings.watched()
+    }
+
+    /// The request that a trace belongs to, as far as is known by now and still remembered.
+    pub fn request_of(&self, trace: TraceId) -> Option<RequestId> {
+        self.assembly.request_of(trace)
+    }
+
     /// Takes one event, in the order of the journal.
     pub fn handle(&mut self, event: &Event) {
         self.now = self.now.max(event.at);
@@ -146,7 +165,9 @@ impl Verifier {
         };
         self.processes = Processes::new(&run.entry, run.patience.flush_budget);
         self.accounts = Accounts::new(&self.setup.roles);
+        let watch = self.findings.watch.take();
         self.findings = Findings::weighing(run.contract.severity.clone());
+        self.findings.watch = watch;
         for (_, role) in self.setup.roles.iter() {
             self.tally.per_mut(role.span.per).roles += 1;
         }
