@@ -68,11 +68,6 @@ impl TextRule {
             Self::Pattern { regex, .. } => regex.is_match(text),
         }
     }
-
-    /// Whether it is one text and no other.
-    pub(crate) const fn is_exact(&self) -> bool {
-        matches!(self, Self::Exact(_))
-    }
 }
 
 impl std::fmt::Display for TextRule {

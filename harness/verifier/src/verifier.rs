@@ -1,15 +1,15 @@
 //! The verifier: told what happened, it judges.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::accounts::{AccountId, Accounts};
 use crate::assemble::Assembly;
 use crate::contract::{ForeignSpans, Per};
-use crate::event::{Carrier, Correlation, Event, EventKind, Patience, Peer, RequestOutcome, RunStarted};
+use crate::event::{Carrier, Event, EventKind, Patience, Peer, RequestOutcome, RunStarted};
 use crate::expect::is_sent_again;
-use crate::finding::{Example, FindingCode, Findings};
+use crate::finding::{Example, FindingCode, FindingKey, Findings};
 use crate::id::{RequestId, TraceId};
 use crate::ledger::{Ledger, MessageRecord, RequestRecord};
 use crate::losses::Losses;
@@ -19,6 +19,7 @@ use crate::processes::{ProcessFinding, Processes};
 use crate::roles::Roles;
 use crate::rules::account::{AccountCase, AccountVerdict};
 use crate::rules::request::{carrier_malformed, carrier_missing};
+use crate::rules::span::SpanRules;
 use crate::settled::{Settled, Settlement, SpanPlace, row_of};
 use crate::stalls::Stalls;
 use crate::tally::{PlaceState, Tally, TraceState};
@@ -46,6 +47,8 @@ pub struct Verifier {
     pub(crate) names: Names,
     losses: Losses,
     stalls: Stalls,
+    /// What was found about resources, so that it is told once for each process.
+    pub(crate) told: HashSet<(FindingKey, String)>,
     /// How many spans of each kind that the contract allows have come from whom, without a request.
     pub(crate) extras: HashMap<(u16, Arc<Peer>), u32>,
     /// The evidence that was lost: what, and how much of it.
@@ -63,9 +66,8 @@ pub(crate) struct Setup {
     started: bool,
     /// What is wrong with the contract, if it cannot be used.
     unusable: Option<String>,
-    pub(crate) tag: u32,
-    pub(crate) correlation: Correlation,
     pub(crate) roles: Roles,
+    pub(crate) rules: SpanRules,
     pub(crate) foreign: ForeignSpans,
     is_sampling: bool,
     pub(crate) patience: Patience,
@@ -148,16 +150,19 @@ impl Verifier {
     }
 
     fn start(&mut self, run: &RunStarted) {
-        let (roles, unusable) = match Roles::new(&run.contract) {
-            Ok(roles) => (roles, None),
-            Err(error) => (Roles::default(), Some(error.to_string())),
+        let prepared = Roles::new(&run.contract).and_then(|roles| {
+            let rules = SpanRules::new(Some(&run.contract), &roles, &run.correlation, run.tag)?;
+            Ok((roles, rules))
+        });
+        let ((roles, rules), unusable) = match prepared {
+            Ok(prepared) => (prepared, None),
+            Err(error) => (Default::default(), Some(error.to_string())),
         };
         self.setup = Setup {
             started: true,
             unusable,
-            tag: run.tag,
-            correlation: run.correlation.clone(),
             roles,
+            rules,
             foreign: run.contract.foreign,
             is_sampling: run.contract.sampling.is_some(),
             patience: run.patience,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use story::{Ids, START, Story, assert_findings, consumer, end, environment, producer, server, span_id, trace_id};
 use verifier::event::{ExportAnswer, Fault, InvocationOutcome, RequestOutcome};
 use verifier::finding::Cause;
-use verifier::{Conclusion, EventKind, FindingCode, Peer, SpanKind, Timestamp};
+use verifier::{Conclusion, EventKind, FindingCode, Peer, SpanKind};
 
 const ID: Ids = Ids(0);
 
@@ -600,22 +600,26 @@ fn function_that_dies_at_start_is_the_cause_of_what_was_never_delivered() {
 }
 
 /// A healthy story whose consumer span ended that long before it was received.
-fn consumer_received_after(delay: Duration) -> Story {
+fn server_received_after(delay: Duration) -> Story {
     let mut story = Story::begun(1);
     story.ledger_until_delivery(ID);
-    let (peer, mut span) = consumer(ID, 1);
-    let received = story.now();
-    span.end = Timestamp::from_unix_nanos(received.unix_nanos()) - delay;
+    story.tell_span(consumer(ID, 1));
+    story.finish_delivery(ID, 1);
+    story.delete(ID);
+    story.tell_span(producer(ID));
+    let (peer, mut span) = server(ID);
+    let ended = story.now();
+    span.end = ended;
     story.tell_span((peer, span));
-    story.finish_request(ID);
+    story.events.last_mut().unwrap().at = ended + delay;
     story.ended()
 }
 
 #[test]
 fn span_is_late_beyond_its_limit_and_not_at_it() {
-    assert_findings(&consumer_received_after(Duration::from_secs(10)), &[]);
-    let late = consumer_received_after(Duration::from_secs(10) + Duration::from_nanos(1));
-    let judgement = assert_findings(&late, &[(FindingCode::SpanLate, Cause::Delayed, "consumer", 1)]);
+    assert_findings(&server_received_after(Duration::from_secs(10)), &[]);
+    let late = server_received_after(Duration::from_secs(10) + Duration::from_nanos(1));
+    let judgement = assert_findings(&late, &[(FindingCode::SpanLate, Cause::Delayed, "server", 1)]);
     assert_eq!(judgement.conclusion, Conclusion::Passed);
 }
 

@@ -120,7 +120,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// The messages (or texts, or bytes) in the fields with a number.
-pub(super) fn all<'a>(message: &'a [u8], number: u32) -> impl Iterator<Item = &'a [u8]> + Clone {
+pub(super) fn all(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> + Clone {
     Fields::new(message).filter_map(move |field| match field {
         Ok((found, Value::Bytes(bytes))) if found == number => Some(bytes),
         _ => None,
