@@ -6,11 +6,11 @@ mod messages;
 
 use mock_coralogix::convert;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 use verifier::otlp::Payload;
 
-use messages::{edits, edited, request};
+use messages::{edited, edits, request};
 
 /// Compares both readings of some bytes. Answers whether they are an export.
 fn compare(bytes: &[u8]) -> Result<bool, TestCaseError> {
