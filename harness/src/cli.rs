@@ -199,10 +199,14 @@ fn variable(text: &str) -> Result<(String, String), String> {
 
 /// `harness verify`.
 #[derive(Debug, Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
 pub struct Verify {
-    /// A run's folder, or the segments of its journal
+    /// A run's folder, the segments of its journal, or recorded OTLP: files, or a folder of them
     #[arg(value_name = "PATH", default_value = "reports/latest")]
     pub paths: Vec<PathBuf>,
+    /// Judge recorded OTLP by this contract, and not only by what must hold of any trace
+    #[arg(long, value_name = "FILE", conflicts_with = "request")]
+    pub contract: Option<PathBuf>,
     /// Tell one request's whole story: its verdict, what happened on one time line, and its spans
     ///
     /// The request by its id as reports write it (7f3a9c2e-0000002a), by its number in the schedule (42), or by
@@ -214,6 +218,17 @@ pub struct Verify {
     #[arg(long)]
     pub json: bool,
 }
+
+const VERIFY_EXAMPLES: &str = "\
+Recorded OTLP is JSON, JSON lines or protobuf, as exporters and the OpenTelemetry Collector's file exporter \
+write it, also in gzip or zstd. It has no ledger: a trace that is missing as a whole cannot be told from one \
+that never was. Without a contract, what must hold of any trace is judged: ids, parents, kinds, times, copies.
+
+Examples:
+  harness verify                                        the last run once more
+  harness verify reports/2026-11-25T10-00-00Z-soak --request 42
+  harness verify traces.jsonl                           what a collector wrote
+  harness verify traces.jsonl --contract contract.toml  the same, beside a contract";
 
 /// `harness check`.
 #[derive(Debug, Args)]

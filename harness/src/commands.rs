@@ -10,17 +10,19 @@ use verifier::Conclusion;
 
 use crate::check;
 use crate::cli::{Check, Cli, Command, Init, Lambda, Run, RunOptions, Verify};
+use crate::contract;
 use crate::error::{Error, exit_code, exit_code_of_request};
 use crate::init;
 use crate::interrupt::Interrupts;
 use crate::lambda;
 use crate::manifest::Manifest;
 use crate::outcome::replay;
-use crate::report::console;
+use crate::recording::{self, is_journal};
 use crate::report::live::Live;
 use crate::report::story::json::StoryJson;
 use crate::report::story::text;
 use crate::report::summary::Summary;
+use crate::report::{self, console};
 use crate::run::{Finished, Plan, run};
 use crate::scenario::Scenario;
 use crate::story::{self, RequestQuery};
@@ -111,6 +113,13 @@ fn execute_verify(verify: &Verify) -> Result<ExitCode, Error> {
     if let Some(request) = verify.request {
         return tell_story(verify, request);
     }
+    if !is_journal(&verify.paths) {
+        return verify_recording(verify);
+    }
+    if verify.contract.is_some() {
+        let message = "--contract is for recorded OTLP: a journal holds the contract of its run";
+        return Err(Error::Usage(message.to_owned()));
+    }
     let outcome = replay(&verify.paths)?;
     if verify.json {
         let json = Summary::new(&outcome).to_json().map_err(|error| Error::Internal(error.to_string()))?;
@@ -119,6 +128,21 @@ fn execute_verify(verify: &Verify) -> Result<ExitCode, Error> {
         print(&console::render_replayed(&outcome, &verify.paths, width()));
     }
     Ok(exit_code(outcome.judgement.conclusion))
+}
+
+/// Judges telemetry that others recorded.
+fn verify_recording(verify: &Verify) -> Result<ExitCode, Error> {
+    let contract = verify.contract.as_deref().map(contract::read).transpose()?;
+    let recording = recording::judge(&verify.paths, contract)?;
+    let text = match verify.json {
+        true => {
+            serde_json::to_string_pretty(&recording.judgement).map_err(|error| Error::Internal(error.to_string()))?
+                + "\n"
+        }
+        false => report::recording::render(&recording, width()),
+    };
+    print(&text);
+    Ok(exit_code(recording.judgement.conclusion))
 }
 
 /// Exits with the request's own verdict.

@@ -10,6 +10,7 @@ use verifier::{Conclusion, Verdict};
 use crate::init::InitError;
 use crate::input::InputError;
 use crate::journal::JournalError;
+use crate::recording::RecordingError;
 use crate::story::StoryError;
 use crate::target::freezer::FreezerUnavailable;
 
@@ -25,6 +26,9 @@ pub enum Error {
     /// There is no journal to judge.
     #[error("{0}")]
     Journal(#[from] JournalError),
+    /// There is no recording to judge.
+    #[error("{0}")]
+    Recording(#[from] RecordingError),
     /// There is no story of the request.
     #[error("{0}")]
     Story(#[from] StoryError),
@@ -63,7 +67,7 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Internal(_) => 1,
-            Self::Input(_) | Self::Usage(_) | Self::Journal(_) | Self::Story(_) => 2,
+            Self::Input(_) | Self::Usage(_) | Self::Journal(_) | Self::Recording(_) | Self::Story(_) => 2,
             Self::Init(_) | Self::Setup(_) | Self::Freezer(_) => 3,
             Self::NothingDone => 4,
             Self::Interrupted => 130,

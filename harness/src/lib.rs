@@ -44,6 +44,7 @@ pub mod manifest;
 pub mod mask;
 pub mod measure;
 pub mod outcome;
+pub mod recording;
 pub mod report;
 pub mod run;
 pub mod scenario;

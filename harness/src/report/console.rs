@@ -7,7 +7,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use verifier::finding::{Example, TreeLine};
 use verifier::tally::{Equation, TraceTally};
-use verifier::{Conclusion, Finding, Severity};
+use verifier::{Conclusion, Finding, Judgement, Severity};
 
 use crate::measure::Durations;
 use crate::outcome::Outcome;
@@ -48,7 +48,7 @@ fn verdict(outcome: &Outcome, verify: Option<&str>, width: usize) -> String {
     for finding in &outcome.judgement.findings {
         render_finding(&mut text, finding, verify, width);
     }
-    broken_books(&mut text, outcome);
+    broken_books(&mut text, &outcome.judgement);
     text
 }
 
@@ -61,14 +61,18 @@ macro_rules! line {
 fn headline(text: &mut String, outcome: &Outcome) {
     let judgement = &outcome.judgement;
     let traces = judgement.tally.traces;
+    let early = if outcome.interrupted { " (ended early)" } else { "" };
+    headline_of(text, judgement, &sentence(judgement.conclusion, traces), early);
+}
+
+/// The verdict, what it means in a sentence, and what is in doubt.
+pub(super) fn headline_of(text: &mut String, judgement: &Judgement, sentence: &str, early: &str) {
     let (style, word) = match judgement.conclusion {
         Conclusion::Passed => (GREEN, "PASS"),
         Conclusion::Failed => (RED, "FAIL"),
         _ => (YELLOW, "INCONCLUSIVE"),
     };
-    let sentence = sentence(judgement.conclusion, traces);
     line!(text);
-    let early = if outcome.interrupted { " (ended early)" } else { "" };
     line!(text, "{style}{word}{style:#}  {BOLD}{sentence}{BOLD:#}{early}");
     for doubt in &judgement.doubts {
         line!(text, "  {YELLOW}?{YELLOW:#} {doubt}");
@@ -106,7 +110,7 @@ fn sentence(conclusion: Conclusion, traces: TraceTally) -> String {
 }
 
 fn figures(text: &mut String, outcome: &Outcome, width: usize) {
-    for (name, figure) in [
+    let figures = [
         ("requests", requests(outcome)),
         ("traces", traces(outcome)),
         ("spans", spans(outcome)),
@@ -114,11 +118,14 @@ fn figures(text: &mut String, outcome: &Outcome, width: usize) {
         ("queue", queue(outcome)),
         ("lambda", lambda(outcome)),
         ("used", used(outcome)),
-    ] {
-        if figure.is_empty() {
-            continue;
-        }
-        let figure = wrapped(&figure, width.saturating_sub(12)).join("\n            ");
+    ];
+    print_figures(text, &figures, width);
+}
+
+/// Figures with their names; those that say nothing are left out.
+pub(super) fn print_figures(text: &mut String, figures: &[(&str, String)], width: usize) {
+    for (name, figure) in figures.iter().filter(|(_, figure)| !figure.is_empty()) {
+        let figure = wrapped(figure, width.saturating_sub(12)).join("\n            ");
         line!(text, "  {DIM}{name:<9}{DIM:#} {figure}");
     }
     line!(text);
@@ -242,7 +249,7 @@ fn quantiles(durations: &Durations) -> String {
     format!("p50 {}, p95 {}, p99 {}, max {max}", quantile(0.5), quantile(0.95), quantile(0.99))
 }
 
-fn render_finding(text: &mut String, finding: &Finding, verify: Option<&str>, width: usize) {
+pub(super) fn render_finding(text: &mut String, finding: &Finding, verify: Option<&str>, width: usize) {
     let style = if finding.severity == Severity::Failure { RED } else { YELLOW };
     let Finding { code, subject, count, cause, .. } = finding;
     line!(text, "{style}{code}{style:#}  {BOLD}{subject}{BOLD:#}, {}", times(*count));
@@ -262,9 +269,14 @@ fn render_finding(text: &mut String, finding: &Finding, verify: Option<&str>, wi
 }
 
 fn render_example(text: &mut String, example: &Example, width: usize) {
-    if let Some(request) = example.request {
-        let trace = example.trace.map_or(String::new(), |trace| format!(" in trace {trace}"));
-        line!(text, "  {DIM}for example{DIM:#} request {request}{trace}");
+    let of = match (example.request, example.trace) {
+        (Some(request), Some(trace)) => Some(format!("request {request} in trace {trace}")),
+        (Some(request), None) => Some(format!("request {request}")),
+        (None, Some(trace)) => Some(format!("trace {trace}")),
+        (None, None) => None,
+    };
+    if let Some(of) = of {
+        line!(text, "  {DIM}for example{DIM:#} {of}");
     }
     for evidence in &example.evidence {
         line!(text, "    {evidence}");
@@ -325,8 +337,8 @@ fn tree(lines: &[TreeLine]) -> Vec<Drawn> {
     lines.iter().map(|line| Drawn { text: branch(line.depth) + &line.text, note: note(line) }).collect()
 }
 
-fn broken_books(text: &mut String, outcome: &Outcome) {
-    for identity in outcome.judgement.identities.iter().filter(|identity| !identity.balances()) {
+pub(super) fn broken_books(text: &mut String, judgement: &Judgement) {
+    for identity in judgement.identities.iter().filter(|identity| !identity.balances()) {
         let Equation { text: what, left, right } = identity;
         line!(text, "{RED}out of balance{RED:#}  {left} {what}, and {right:?}");
     }
@@ -340,7 +352,7 @@ fn footer(text: &mut String, outcome: &Outcome, folder: Option<&Path>) {
     }
 }
 
-fn append_unless_zero(figure: &mut String, count: u64, what: &str) {
+pub(super) fn append_unless_zero(figure: &mut String, count: u64, what: &str) {
     if count > 0 {
         let separator = if figure.is_empty() { "" } else { ", " };
         let _ = write!(figure, "{separator}{} {what}", grouped(count));

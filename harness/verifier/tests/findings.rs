@@ -611,7 +611,7 @@ fn server_received_after(delay: Duration) -> Story {
     let ended = story.now();
     span.end = ended;
     story.tell_span((peer, span));
-    story.events.last_mut().unwrap().at = ended + delay;
+    story.delay_last(ended + delay);
     story.ended()
 }
 

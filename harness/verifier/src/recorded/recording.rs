@@ -55,6 +55,7 @@ pub struct Recorded {
     /// What was found about resources, so that it is told once for each service.
     told: HashSet<(String, String)>,
     rules: SpanRules,
+    doubts: Vec<String>,
     tally: Tally,
 }
 
@@ -75,6 +76,11 @@ impl Recorded {
         let rules = SpanRules::new(Some(&contract), &roles, &Correlation::default(), 0)?;
         let (roles, foreign) = (Some(roles), contract.foreign);
         Ok(Self { roles, rules, weights: contract.severity, foreign, ..Self::default() })
+    }
+
+    /// Notes that a part of the recording is not there, so that it proves nothing.
+    pub fn doubt(&mut self, doubt: String) {
+        self.doubts.push(doubt);
     }
 
     /// Takes the spans of an export in. Nobody knows when it was received.
@@ -183,7 +189,7 @@ impl Recorded {
         let mut findings = session.findings.to_vec(&Losses::default());
         draw(court, &self.said, &mut findings);
         weigh(&mut findings, &self.weights);
-        Judgement::new(session.tally, findings, Vec::new())
+        Judgement::new(session.tally, findings, self.doubts)
     }
 }
 
@@ -481,6 +487,9 @@ mod tests {
         text.bytes().fold(7, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
     }
 
+    /// Trace, id, parent, kind and name, flags, and a link.
+    type Wild = (u64, u64, Option<u64>, usize, u32, Option<(u64, u64)>);
+
     proptest! {
         #[test]
         fn any_spans_can_be_judged_in_any_order_and_the_books_balance(
@@ -489,7 +498,7 @@ mod tests {
         ) {
             let kinds = ["SERVER", "PRODUCER", "CONSUMER", "INTERNAL", "CLIENT", "UNSPECIFIED"];
             let names = [("api", "POST /x"), ("api", "send"), ("worker", "process"), ("worker", "?"), ("other", "x"), ("api", "y")];
-            let line = |(_, id, parent, kind, flags, link): &(u64, u64, Option<u64>, usize, u32, Option<(u64, u64)>)| {
+            let line = |(_, id, parent, kind, flags, link): &Wild| {
                 let parent = parent.map(|parent| format!(" parent={parent}")).unwrap_or_default();
                 let link = link.map(|(trace, id)| format!(" link={trace}:{id}")).unwrap_or_default();
                 let (service, name) = names[*kind];

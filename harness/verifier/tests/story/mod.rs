@@ -351,6 +351,11 @@ impl Story {
         self.events.push(Event { at: self.now(), kind });
     }
 
+    /// Lets what was told last have happened then.
+    pub(crate) fn delay_last(&mut self, at: Timestamp) {
+        self.events.last_mut().unwrap().at = at;
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.events.last().map_or(START, |event| event.at + Duration::from_millis(1))
     }
