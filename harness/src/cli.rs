@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use verifier::FindingCode;
 
 use crate::cloud::function::is_reserved;
 use crate::fault::FaultName;
+use crate::input::nearest;
 use crate::story::RequestQuery;
 use crate::target::freezer::Freezer;
 
@@ -38,7 +40,8 @@ holds every exported span against it. What has no counterpart is a finding.
   harness check my-system/system.toml         are they right?
   harness soak --system my-system/system.toml
   harness verify reports/latest               judge a recorded run again
-  harness verify reports/latest --request 42  one request's whole story";
+  harness verify reports/latest --request 42  one request's whole story
+  harness explain late-by-thaw                what a finding means, and how to cure it";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -73,6 +76,8 @@ pub enum Command {
     Lambda(Lambda),
     /// Judge a recorded run again, from its journal
     Verify(Verify),
+    /// Tell what a finding means, what usually causes it, and how to cure it
+    Explain(Explain),
     /// Validate manifests, contracts and scenarios
     Check(Check),
     /// Write a commented manifest and contract to start from
@@ -230,6 +235,23 @@ Examples:
   harness verify traces.jsonl                           what a collector wrote
   harness verify traces.jsonl --contract contract.toml  the same, beside a contract";
 
+/// `harness explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// A finding's code, such as late-by-thaw [default: a list of all]
+    #[arg(value_name = "CODE", value_parser = finding_code)]
+    pub code: Option<FindingCode>,
+}
+
+/// A finding's code; if there is none of that name, the one that was probably meant.
+fn finding_code(text: &str) -> Result<FindingCode, String> {
+    text.parse().map_err(|_| {
+        let codes: Vec<_> = FindingCode::ALL.iter().map(ToString::to_string).collect();
+        let meant = nearest(text, &codes).map_or(String::new(), |code| format!("did you mean {code}? "));
+        format!("no finding has that code; {meant}`harness explain` lists all")
+    })
+}
+
 /// `harness check`.
 #[derive(Debug, Args)]
 pub struct Check {
@@ -260,4 +282,20 @@ fn sqs_endpoint(text: &str) -> Result<String, String> {
 fn fault_parser() -> impl TypedValueParser<Value = FaultName> {
     let names = FaultName::ALL.map(|fault| clap::builder::PossibleValue::new(fault.as_str()).help(fault.help()));
     PossibleValuesParser::new(names).try_map(|name| name.parse::<FaultName>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_code_is_wrong_usage_and_names_the_one_that_was_meant() {
+        let parsed = |code| Cli::try_parse_from(["harness", "explain", code]);
+        assert!(parsed("span-missing").is_ok());
+        let error = parsed("span-mising").unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("did you mean span-missing?"), "{error}");
+        let error = parsed("nothing-like-it").unwrap_err().to_string();
+        assert!(error.contains("lists all") && !error.contains("did you mean"), "{error}");
+    }
 }

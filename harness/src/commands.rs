@@ -9,9 +9,10 @@ use tracing_subscriber::EnvFilter;
 use verifier::Conclusion;
 
 use crate::check;
-use crate::cli::{Check, Cli, Command, Init, Lambda, Run, RunOptions, Verify};
+use crate::cli::{Check, Cli, Command, Explain, Init, Lambda, Run, RunOptions, Verify};
 use crate::contract;
 use crate::error::{Error, exit_code, exit_code_of_request};
+use crate::explain::table;
 use crate::init;
 use crate::interrupt::Interrupts;
 use crate::lambda;
@@ -41,6 +42,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode, Error> {
         Command::Demo(options) => execute_run(Scenario::demo()?, options),
         Command::Lambda(options) => execute_lambda(&options),
         Command::Verify(verify) => execute_verify(&verify),
+        Command::Explain(explain) => execute_explain(&explain),
         Command::Check(check) => execute_check(&check),
         Command::Init(init) => execute_init(&init),
     }
@@ -154,6 +156,18 @@ fn tell_story(verify: &Verify, request: RequestQuery) -> Result<ExitCode, Error>
     };
     print(&text);
     Ok(exit_code_of_request(story.judged.verdict()))
+}
+
+fn execute_explain(explain: &Explain) -> Result<ExitCode, Error> {
+    let text = match explain.code {
+        None => report::explain::render_list(width()),
+        Some(code) => {
+            let page = table::page(code).ok_or_else(|| Error::Internal(format!("{code} has no page")))?;
+            report::explain::render_page(code, &page, width())
+        }
+    };
+    print(&text);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn execute_check(check: &Check) -> Result<ExitCode, Error> {

@@ -219,7 +219,7 @@ fn missing(message: &str) -> Option<String> {
 }
 
 /// The choice that is nearest to what was found, if it is so near that it was probably meant.
-fn nearest<'a>(found: &str, choices: &'a [String]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(found: &str, choices: &'a [String]) -> Option<&'a str> {
     let distance = |choice: &str| strsim::damerau_levenshtein(found, choice);
     let near = |choice: &&String| distance(choice) <= (found.chars().count() / 3).max(1);
     choices.iter().filter(near).min_by_key(|choice| distance(choice)).map(String::as_str)

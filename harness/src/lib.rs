@@ -22,6 +22,7 @@
 //! | [`mask`] | keeps secrets out of files |
 //! | [`outcome`], [`measure`] | what a run came to: the folds over its events |
 //! | [`story`] | one request's whole story, out of a journal |
+//! | [`explain`] | what each finding means: a page for every code |
 //! | [`report`] | what people and programs read |
 
 pub mod check;
@@ -32,6 +33,7 @@ pub mod commands;
 pub mod contract;
 pub mod correlation;
 pub mod error;
+pub mod explain;
 pub mod fault;
 pub mod folder;
 pub mod init;

@@ -1,5 +1,6 @@
 //! The verdict on the terminal, for people: the verdict first, then the figures, then what was found.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,8 +37,12 @@ pub fn render_replayed(outcome: &Outcome, paths: &[PathBuf], width: usize) -> St
 
 /// The command that judges a run again, as this one was started: it can be pasted.
 fn verify_command(journal: &Path) -> String {
-    let program = std::env::args().next().unwrap_or_else(|| "harness".to_owned());
-    format!("{program} verify {}", journal.display())
+    format!("{} verify {}", program(), journal.display())
+}
+
+/// The harness, as it was started.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "harness".to_owned())
 }
 
 /// The verdict, the figures and the findings. `verify` is the command that judges the run again.
@@ -45,9 +50,7 @@ fn verdict(outcome: &Outcome, verify: Option<&str>, width: usize) -> String {
     let mut text = String::new();
     headline(&mut text, outcome);
     figures(&mut text, outcome, width);
-    for finding in &outcome.judgement.findings {
-        render_finding(&mut text, finding, verify, width);
-    }
+    render_findings(&mut text, &outcome.judgement.findings, verify, width);
     broken_books(&mut text, &outcome.judgement);
     text
 }
@@ -249,8 +252,35 @@ fn quantiles(durations: &Durations) -> String {
     format!("p50 {}, p95 {}, p99 {}, max {max}", quantile(0.5), quantile(0.95), quantile(0.99))
 }
 
-pub(super) fn render_finding(text: &mut String, finding: &Finding, verify: Option<&str>, width: usize) {
-    let style = if finding.severity == Severity::Failure { RED } else { YELLOW };
+/// Appends findings, in their order: failures first, and last what is only told. `verify` is the command that
+/// judges the run again.
+pub(super) fn render_findings(text: &mut String, findings: &[Finding], verify: Option<&str>, width: usize) {
+    let mut explained = BTreeSet::new();
+    for finding in findings {
+        match finding.severity {
+            Severity::Info => render_info(text, finding),
+            Severity::Warning | Severity::Failure => {
+                render_finding(text, finding, verify, width);
+                if explained.insert(finding.code) {
+                    line!(text, "  {DIM}{} explain {}{DIM:#}", program(), finding.code);
+                }
+                line!(text);
+            }
+        }
+    }
+    if findings.iter().any(|finding| finding.severity == Severity::Info) {
+        line!(text);
+    }
+}
+
+/// A finding with which nothing is wrong, in a line.
+fn render_info(text: &mut String, finding: &Finding) {
+    let Finding { code, subject, count, cause, .. } = finding;
+    line!(text, "  {DIM}{code}{DIM:#}  {subject}, {}: {cause}", times(*count));
+}
+
+fn render_finding(text: &mut String, finding: &Finding, verify: Option<&str>, width: usize) {
+    let style = style_of(finding.severity);
     let Finding { code, subject, count, cause, .. } = finding;
     line!(text, "{style}{code}{style:#}  {BOLD}{subject}{BOLD:#}, {}", times(*count));
     line!(text, "  {cause}");
@@ -265,7 +295,15 @@ pub(super) fn render_finding(text: &mut String, finding: &Finding, verify: Optio
             line!(text, "    {DIM}whole story{DIM:#} {verify} --request {request}");
         }
     }
-    line!(text);
+}
+
+/// How what has this weight stands out.
+pub(super) const fn style_of(severity: Severity) -> Style {
+    match severity {
+        Severity::Failure => RED,
+        Severity::Warning => YELLOW,
+        Severity::Info => DIM,
+    }
 }
 
 fn render_example(text: &mut String, example: &Example, width: usize) {
@@ -382,8 +420,11 @@ fn short(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
     use verifier::event::{Fault, ResetReason};
-    use verifier::{EnvironmentId, Event, EventKind, MessageId, Timestamp};
+    use verifier::finding::Cause;
+    use verifier::{EnvironmentId, Event, EventKind, FindingCode, MessageId, RequestId, Timestamp};
 
     use crate::outcome::Reading;
 
@@ -408,6 +449,45 @@ mod tests {
         assert_eq!(of(Conclusion::Passed, 10, 0), "each of 10 accepted requests became exactly one trace");
         assert_eq!(of(Conclusion::Failed, 5, 3), "2 of 10 traces are not as the contract wants them");
         assert!(of(Conclusion::Failed, 7, 3).starts_with("none of 10 traces is at fault"));
+    }
+
+    fn finding(code: FindingCode, subject: &str) -> Finding {
+        let (severity, cause, count) = (code.severity(), Cause::Delayed, 2);
+        let example = Example { request: Some(RequestId::new(7, 1)), ..Example::default() };
+        Finding {
+            code,
+            severity,
+            cause,
+            subject: subject.to_owned(),
+            count,
+            consequences: BTreeMap::new(),
+            examples: vec![example],
+        }
+    }
+
+    fn findings(findings: &[Finding]) -> String {
+        let mut text = String::new();
+        render_findings(&mut text, findings, Some("harness verify reports/x"), 100);
+        text
+    }
+
+    #[test]
+    fn finding_ends_with_what_tells_its_story_and_what_explains_its_code_once() {
+        let late = FindingCode::SpanLate;
+        let text = findings(&[finding(late, "one"), finding(late, "two"), finding(FindingCode::SpanMissing, "three")]);
+        assert_eq!(text.matches(" explain span-late").count(), 1, "{text}");
+        assert_eq!(text.matches(" explain span-missing").count(), 1, "{text}");
+        assert_eq!(text.matches("harness verify reports/x --request ").count(), 3, "{text}");
+    }
+
+    #[test]
+    fn failures_are_red_warnings_yellow_and_what_is_only_told_takes_one_quiet_line() {
+        let codes = [FindingCode::SpanMissing, FindingCode::SpanLate, FindingCode::Unsampled];
+        let [failure, warning, info] = codes.map(|code| findings(&[finding(code, "x")]));
+        assert!(failure.contains(&format!("{RED}span-missing{RED:#}")), "{failure}");
+        assert!(warning.contains(&format!("{YELLOW}span-late{YELLOW:#}")), "{warning}");
+        assert_eq!(info.trim().lines().count(), 1, "{info}");
+        assert!(!info.contains(&YELLOW.to_string()) && !info.contains(&RED.to_string()), "{info}");
     }
 
     #[test]

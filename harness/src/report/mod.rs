@@ -6,10 +6,12 @@
 //! | [`console`] | the verdict on the terminal, for people |
 //! | [`lambda`] | what `harness lambda` shows |
 //! | [`recording`] | what recorded telemetry came to, for people |
+//! | [`explain`] | what findings mean, for people |
 //! | [`story`] | one request's story, for people and for programs |
 //! | [`live`] | how a run goes while it goes |
 
 pub mod console;
+pub mod explain;
 pub mod lambda;
 pub mod live;
 pub mod recording;

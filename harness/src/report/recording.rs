@@ -3,7 +3,7 @@
 use verifier::Conclusion;
 use verifier::tally::TraceTally;
 
-use super::console::{append_unless_zero, broken_books, grouped, headline_of, print_figures, render_finding};
+use super::console::{append_unless_zero, broken_books, grouped, headline_of, print_figures, render_findings};
 use crate::recording::Recording;
 
 /// What recorded telemetry came to.
@@ -26,9 +26,7 @@ pub fn render(recording: &Recording, width: usize) -> String {
     append_unless_zero(&mut seen, spans.missing, "missing");
     append_unless_zero(&mut seen, spans.foreign, "foreign");
     print_figures(&mut text, &[("read", read), ("traces", traces), ("spans", seen)], width);
-    for finding in &judgement.findings {
-        render_finding(&mut text, finding, None, width);
-    }
+    render_findings(&mut text, &judgement.findings, None, width);
     broken_books(&mut text, judgement);
     text
 }

@@ -91,9 +91,9 @@ finding_codes! {
     CarriersConflict "carriers-conflict" Warning "The X-Ray header and the traceparent of a message name different traces."
     // What is not there.
     TraceMissing "trace-missing" Failure "An accepted request has no span at all."
-    ColdStartLoss "cold-start-loss" Failure "Only the first invocation of an environment lacks its spans."
+    ColdStartLoss "cold-start-loss" Failure "Only the first invocations of a function's processes lack their spans."
     TailLoss "tail-loss" Failure "The last spans before a process ended never came."
-    BurstLoss "burst-loss" Failure "Many spans in a row of one process never came."
+    BurstLoss "burst-loss" Failure "Many spans in a row of one role never came, and those before and after them did."
     SpanMissing "span-missing" Failure "An expected span never came."
     Unsampled "unsampled" Info "A trace was not sampled, by its carrier's flags or by the contract: it is counted apart."
     // What nobody asked for.
@@ -111,7 +111,7 @@ finding_codes! {
     ParentCycle "parent-cycle" Failure "Following the parents of a span leads back to it."
     PhantomParent "phantom-parent" Failure "A span's parent is one that no process issued and no message carried."
     ParentLost "parent-lost" Failure "The parent was expected, and never came."
-    ParentOpen "parent-open" Warning "The parent has not ended yet, and its process lives."
+    ParentOpen "parent-open" Warning "The parent may still be open: its operation was not answered as one that promises a trace."
     ParentWrong "parent-wrong" Failure "The parent is not the one that the contract names."
     RootMultiple "root-multiple" Failure "A trace has more than one root."
     LinkMissing "link-missing" Failure "A span lacks a link that the contract asks for."
@@ -130,7 +130,7 @@ finding_codes! {
     // When it was.
     DurationNegative "duration-negative" Failure "A span ends before it starts."
     TimeFuture "time-future" Failure "A span ends later than it was received."
-    TimeEpoch "time-epoch" Failure "A span has no start or no end: a time at the Unix epoch."
+    TimeEpoch "time-epoch" Failure "A span's start or end was never set: it lies at the Unix epoch, or next to it."
     ClockDisordered "clock-disordered" Warning "A child starts before its parent by more than the tolerance."
     SpanAcrossFreeze "span-across-freeze" Warning "A span lasted across a freeze of its environment: it was not ended before the return."
     DurationExceeded "duration-exceeded" Failure "A span lasted longer than the contract allows."
