@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use verifier::FindingCode;
 
 use crate::cloud::function::is_reserved;
 use crate::fault::FaultName;
@@ -38,6 +39,8 @@ holds every exported span against it. What has no counterpart is a finding.
   harness check my-system/system.toml         are they right?
   harness soak --system my-system/system.toml
   harness verify reports/latest               judge a recorded run again
+  harness verify traces.jsonl                 judge what a collector recorded
+  harness explain late-by-thaw                what a finding means, and what helps
   harness verify reports/latest --request 42  one request's whole story";
 
 const EXIT_CODES: &str = "\
@@ -73,6 +76,8 @@ pub enum Command {
     Lambda(Lambda),
     /// Judge a recorded run again, from its journal
     Verify(Verify),
+    /// Tell what a finding means, what usually causes it, and what helps
+    Explain(Explain),
     /// Validate manifests, contracts and scenarios
     Check(Check),
     /// Write a commented manifest and contract to start from
@@ -217,6 +222,19 @@ pub struct Verify {
     /// Print the summary, or the story, as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `harness explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The finding's code, such as late-by-thaw; without one, all are listed
+    #[arg(value_name = "CODE", value_parser = code_parser(), hide_possible_values = true)]
+    pub code: Option<FindingCode>,
+}
+
+fn code_parser() -> impl TypedValueParser<Value = FindingCode> {
+    let codes = FindingCode::ALL.iter().map(|code| code.as_str());
+    PossibleValuesParser::new(codes).try_map(|code| code.parse::<FindingCode>())
 }
 
 const VERIFY_EXAMPLES: &str = "\

@@ -9,9 +9,10 @@ use tracing_subscriber::EnvFilter;
 use verifier::Conclusion;
 
 use crate::check;
-use crate::cli::{Check, Cli, Command, Init, Lambda, Run, RunOptions, Verify};
+use crate::cli::{Check, Cli, Command, Explain, Init, Lambda, Run, RunOptions, Verify};
 use crate::contract;
 use crate::error::{Error, exit_code, exit_code_of_request};
+use crate::explain::render;
 use crate::init;
 use crate::interrupt::Interrupts;
 use crate::lambda;
@@ -41,6 +42,10 @@ pub fn execute(cli: Cli) -> Result<ExitCode, Error> {
         Command::Demo(options) => execute_run(Scenario::demo()?, options),
         Command::Lambda(options) => execute_lambda(&options),
         Command::Verify(verify) => execute_verify(&verify),
+        Command::Explain(Explain { code }) => {
+            print(&code.map_or_else(|| render::list(width()), |code| render::explain(code, width())));
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Check(check) => execute_check(&check),
         Command::Init(init) => execute_init(&init),
     }

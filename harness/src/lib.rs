@@ -32,6 +32,7 @@ pub mod commands;
 pub mod contract;
 pub mod correlation;
 pub mod error;
+pub mod explain;
 pub mod fault;
 pub mod folder;
 pub mod init;
