@@ -1,4 +1,65 @@
 //! The trace contract: what a complete trace of one request looks like, as data.
+//!
+//! # How it is written
+//! ```toml
+//! name     = "onboarding"
+//! foreign  = "count"                                # spans of no request: counted, or "forbid"
+//! sampling = 0.1                                    # the sampled fraction; left out: every trace
+//!
+//! [severity]                                        # what findings weigh: "failure", "warning", "info"
+//! span-late = "failure"
+//!
+//! [resource]                                        # what every resource says
+//! "cx.application.name" = { present = true }
+//!
+//! [span.consumer]                                   # one table for each role
+//! service      = "worker"                           # the `service.name`
+//! name         = "process jobs"                     # or { pattern = "process .*" }
+//! kind         = "consumer"                         # internal, server, client, producer, consumer
+//! parent       = "producer"                         # a role; left out: a root
+//! link         = "producer"                         # a role, beside the parent or in its place
+//! per          = "delivery"                         # what there is one for, see below
+//! queue        = "jobs"                             # of this queue alone
+//! function     = "worker"                           # of this function alone
+//! status       = "outcome"                          # or "no_error"; left out: any
+//! max_duration = "2s"
+//!
+//! [span.consumer.attributes]
+//! "messaging.system"     = "aws_sqs"                # this value; numbers, true and false as well
+//! "messaging.message.id" = { present = true }       # any but the empty text
+//! "customer.id"          = { pattern = "[0-9a-f-]+" }
+//!
+//! [span.consumer.resource]                          # beside what every resource says
+//! "faas.name" = "worker"
+//!
+//! [extra.canary]                                    # a span that may be there and need not
+//! service = "worker"
+//! name    = "canary"
+//! per     = "environment"
+//! at_most = 1
+//! ```
+//! Patterns are regular expressions (crate `regex`) for the whole text. A span has the role whose service and
+//! exact name are its own; else the first role whose pattern fits its name, those nearer to a root before others
+//! and then by the roles' names; else the first extra.
+//!
+//! # What can refer to what
+//! A reference must lead to one span. So a parent is for the same as its child, or for something that this is a
+//! part of; and a link leads to the span whose context a message carries.
+//!
+//! | `per` | one for each | the `parent` is per | the `link` is per | `queue` | `function` |
+//! |---|---|---|---|---|---|
+//! | `request` | accepted request | request | - | - | - |
+//! | `message` | message in a queue | request, message | - | yes | - |
+//! | `delivery` | record that a function was given | request, message, delivery, invocation | request, message | yes | yes |
+//! | `invocation` | invocation, whatever its records | request, message, invocation | request, message | - | yes |
+//! | `environment` | execution environment | environment | - | - | yes |
+//!
+//! - A span per delivery whose parent (or link) is per message belongs to the very message that was delivered; below
+//!   a span per delivery it belongs to the same delivery, and below one per invocation to the invocation that was
+//!   given the record.
+//! - A span per invocation is made from several messages. As a child of a span per message it has one of those that
+//!   its records carry as its parent; by a link it has one link *for each* of its records.
+//! - A span per environment is in no request's trace. Nothing but another one per environment can be below it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -252,7 +313,7 @@ pub enum ContractError {
         role: String,
     },
     /// A parent or a link that cannot be: there is no telling which of its spans it should be.
-    #[error("a span per {per} cannot have a {relation} per {other}; it can be per {}", choices.join(", "))]
+    #[error("a span per {per} cannot have a {relation} per {other}{}", or_else(choices))]
     Unrelated {
         /// The role.
         role: String,
@@ -284,6 +345,30 @@ pub enum ContractError {
         pattern: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// A span is asked for a queue or a function that it has nothing to do with.
+    #[error("`{key}` is for spans per {}; this one is per {per}", choices.join(", "))]
+    OutOfPlace {
+        /// The role.
+        role: String,
+        /// `queue` or `function`.
+        key: &'static str,
+        /// What there is one of its spans for.
+        per: &'static str,
+        /// What there would have to be one for.
+        choices: Vec<&'static str>,
+    },
+    /// A span may last no time at all, so each would be wrong.
+    #[error("max_duration is longer than nothing")]
+    NoTime {
+        /// The role.
+        role: String,
+    },
+    /// A span and an extra have one name, so findings could not say which of them they mean.
+    #[error("there is a span and an extra with the name {role:?}")]
+    SpanAndExtra {
+        /// The name.
+        role: String,
     },
     /// An extra that may not be there is none.
     #[error("at_most is 1 or more: an extra that may not be there need not be named")]
@@ -320,6 +405,9 @@ impl ContractError {
             | Self::ParentCycle { role }
             | Self::Unrelated { role, .. }
             | Self::Ambiguous { role, .. }
+            | Self::OutOfPlace { role, .. }
+            | Self::NoTime { role }
+            | Self::SpanAndExtra { role }
             | Self::NoneAllowed { role } => Some(role),
             Self::Pattern { role, .. } => role.as_deref(),
         }
@@ -347,6 +435,12 @@ impl Per {
             Self::Request | Self::Message | Self::Environment => &[],
         }
     }
+
+    /// What is about messages, which are in one queue.
+    const OF_A_QUEUE: &[Self] = &[Self::Message, Self::Delivery];
+
+    /// What happens in one function.
+    const OF_A_FUNCTION: &[Self] = &[Self::Delivery, Self::Invocation, Self::Environment];
 }
 
 impl TraceContract {
@@ -366,6 +460,7 @@ impl TraceContract {
             self.validate_relation(role, span, Relation::Parent, span.parent.as_deref(), span.per.parents())?;
             self.validate_relation(role, span, Relation::Link, span.link.as_deref(), span.per.links())?;
             self.validate_root(role)?;
+            span.validate_scope(role)?;
         }
         self.validate_names()?;
         self.validate_patterns()
@@ -388,8 +483,7 @@ impl TraceContract {
             return Ok(());
         }
         let (per, other) = (span.per.as_str(), other.per.as_str());
-        let choices = possible.iter().map(|per| per.as_str()).collect();
-        Err(ContractError::Unrelated { role, relation, per, other, choices })
+        Err(ContractError::Unrelated { role, relation, per, other, choices: names(possible) })
     }
 
     /// Checks that the parents of `role`, which exist, lead to a root.
@@ -403,6 +497,9 @@ impl TraceContract {
     }
 
     fn validate_names(&self) -> Result<(), ContractError> {
+        if let Some(role) = self.extras.keys().find(|extra| self.spans.contains_key(*extra)) {
+            return Err(ContractError::SpanAndExtra { role: role.clone() });
+        }
         let roles = self.spans.iter().map(|(role, span)| (role, &span.service, &span.name));
         let extras = self.extras.iter().map(|(role, extra)| (role, &extra.service, &extra.name));
         let mut seen = BTreeMap::new();
@@ -432,6 +529,32 @@ impl TraceContract {
     }
 }
 
+impl SpanContract {
+    /// Checks that it is asked for where there can be such a span, and in a time that a span can take.
+    fn validate_scope(&self, role: &str) -> Result<(), ContractError> {
+        let scopes = [("queue", &self.queue, Per::OF_A_QUEUE), ("function", &self.function, Per::OF_A_FUNCTION)];
+        for (key, scope, possible) in scopes {
+            if scope.is_some() && !possible.contains(&self.per) {
+                let (role, per) = (role.to_owned(), self.per.as_str());
+                return Err(ContractError::OutOfPlace { role, key, per, choices: names(possible) });
+            }
+        }
+        match self.max_duration {
+            Some(Duration::ZERO) => Err(ContractError::NoTime { role: role.to_owned() }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What there could be in the place of what cannot be.
+fn or_else(choices: &[&str]) -> String {
+    if choices.is_empty() { "; it can have none".to_owned() } else { format!("; it can be per {}", choices.join(", ")) }
+}
+
+fn names(pers: &[Per]) -> Vec<&'static str> {
+    pers.iter().map(|per| per.as_str()).collect()
+}
+
 fn validate_name(role: &String, name: &NameRule) -> Result<(), ContractError> {
     match name {
         NameRule::Pattern(pattern) => validate_pattern(Some(role), None, pattern),
@@ -448,4 +571,99 @@ fn validate_pattern(role: Option<&String>, attribute: Option<&String>, pattern: 
         // The library draws the place below the pattern; what is wrong stands in the last line.
         why: error.source.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::notation::contract;
+
+    fn error(contract: &TraceContract) -> ContractError {
+        contract.validate().unwrap_err()
+    }
+
+    /// What spans per `per` can refer to by a relation.
+    fn possible(per: Per, relation: Relation) -> Vec<Per> {
+        let is_valid = |other: &Per| {
+            let (per, other) = (per.as_str(), other.as_str());
+            let text = format!("a api INTERNAL \"a\" per={other}\nb api INTERNAL \"b\" {relation}=a per={per}");
+            contract(&text).validate().is_ok()
+        };
+        Per::ALL.into_iter().filter(is_valid).collect()
+    }
+
+    #[test]
+    fn parent_is_for_the_same_or_for_what_that_is_a_part_of() {
+        use Per::{Delivery, Environment, Invocation, Message, Request};
+        let parents = Per::ALL.map(|per| possible(per, Relation::Parent));
+        assert_eq!(
+            parents,
+            [
+                vec![Request],
+                vec![Request, Message],
+                vec![Request, Message, Delivery, Invocation],
+                vec![Request, Message, Invocation],
+                vec![Environment],
+            ]
+        );
+    }
+
+    #[test]
+    fn link_leads_from_what_handles_messages_to_what_they_carry() {
+        let links = Per::ALL.map(|per| possible(per, Relation::Link));
+        let carried = vec![Per::Request, Per::Message];
+        assert_eq!(links, [vec![], vec![], carried.clone(), carried, vec![]]);
+    }
+
+    #[test]
+    fn reference_that_cannot_be_is_told_with_what_could() {
+        let child = contract("a api INTERNAL \"a\" per=delivery\nb api INTERNAL \"b\" parent=a per=message");
+        let message = "a span per message cannot have a parent per delivery; it can be per request, message";
+        assert_eq!(error(&child).to_string(), message);
+        let link = contract("a api INTERNAL \"a\" per=request\nb api INTERNAL \"b\" link=a per=message");
+        assert_eq!(error(&link).to_string(), "a span per message cannot have a link per request; it can have none");
+    }
+
+    #[test]
+    fn queue_is_for_spans_of_messages_and_function_for_those_in_it() {
+        let possible = |set: fn(&mut SpanContract)| {
+            let is_valid = |per: &Per| {
+                let mut contract = contract(&format!("a api INTERNAL \"a\" per={}", per.as_str()));
+                contract.spans.values_mut().for_each(set);
+                contract.validate().is_ok()
+            };
+            Per::ALL.into_iter().filter(is_valid).collect::<Vec<_>>()
+        };
+        let of_queue = possible(|span| span.queue = Some("jobs".to_owned()));
+        assert_eq!(of_queue, [Per::Message, Per::Delivery]);
+        let of_function = possible(|span| span.function = Some("worker".to_owned()));
+        assert_eq!(of_function, [Per::Delivery, Per::Invocation, Per::Environment]);
+    }
+
+    #[test]
+    fn span_that_may_take_no_time_is_refused() {
+        let contract = |nanos: u64| contract(&format!("a api INTERNAL \"a\" per=request max={nanos}"));
+        assert_eq!(error(&contract(0)), ContractError::NoTime { role: "a".to_owned() });
+        assert_eq!(contract(1).validate(), Ok(()));
+    }
+
+    #[test]
+    fn span_and_extra_cannot_share_a_name_nor_what_they_are_told_by() {
+        let extra = |line: &str| contract(&format!("a api INTERNAL \"a\" per=request\nextra {line} per=request"));
+        assert_eq!(error(&extra("a api \"b\"")), ContractError::SpanAndExtra { role: "a".to_owned() });
+        let ambiguous = ContractError::Ambiguous { role: "b".to_owned(), other: "a".to_owned() };
+        assert_eq!(error(&extra("b api \"a\"")), ambiguous);
+        assert_eq!(extra("b other \"a\"").validate(), Ok(()));
+        assert_eq!(extra("b api /a/").validate(), Ok(()), "an exact name goes before a pattern");
+    }
+
+    #[test]
+    fn pattern_must_be_one_by_itself() {
+        let name = |pattern: &str| contract(&format!("a api INTERNAL /{pattern}/ per=request")).validate();
+        assert_eq!(name("POST|GET"), Ok(()));
+        for pattern in ["a)(b", "(", "[", "*", r"\1"] {
+            let error = name(pattern).unwrap_err();
+            assert!(matches!(&error, ContractError::Pattern { pattern: named, .. } if named == pattern), "{error}");
+        }
+    }
 }
