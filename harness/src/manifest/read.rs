@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 use toml::Spanned;
+use verifier::TraceContract;
 
 use super::model::{Correlation, Extension, Function, Manifest, Queue, Request, Service};
 use super::placeholders::Place;
@@ -15,6 +16,7 @@ use super::raw::{
     Named, RawCorrelation, RawDuration, RawExtension, RawFunction, RawManifest, RawQueue, RawRequest, RawService, Text,
 };
 use crate::cloud::function::{RESERVED_VARIABLES, is_reserved};
+use crate::contract::Parts;
 use crate::correlation::is_json_pointer;
 use crate::input::{InputError, Source};
 use crate::template::Template;
@@ -48,10 +50,6 @@ const MESSAGE_ID: &str = "messaging.message.id";
 /// Where a span says which invocation it is for (OpenTelemetry FaaS conventions).
 const INVOCATION_ID: &str = "faas.invocation_id";
 
-fn names(raw: Vec<Text>) -> Vec<String> {
-    raw.into_iter().map(Spanned::into_inner).collect()
-}
-
 impl Manifest {
     /// Reads and validates a manifest and the contract that it names.
     ///
@@ -63,6 +61,21 @@ impl Manifest {
         let queues = raw.queue.keys().map(|name| name.get_ref().clone()).collect();
         Reader { source: &source, queues }.manifest(raw)
     }
+}
+
+/// Reads the contract of a system with these queues and functions.
+fn contract(
+    file: &Path,
+    queues: &BTreeMap<String, Queue>,
+    functions: &BTreeMap<String, Function>,
+) -> Result<TraceContract, InputError> {
+    let queues: Vec<_> = queues.keys().map(String::as_str).collect();
+    let functions: Vec<_> = functions.keys().map(String::as_str).collect();
+    crate::contract::read_for(file, Parts { queues: &queues, functions: &functions })
+}
+
+fn names(raw: Vec<Text>) -> Vec<String> {
+    raw.into_iter().map(Spanned::into_inner).collect()
 }
 
 /// Reads the parts of one manifest.
@@ -82,10 +95,11 @@ impl Reader<'_> {
         let correlation = self.correlation(raw.correlation)?;
         let env = self.env(raw.env, Place::Env)?;
         let contract_file = self.contract_file(&raw.contract)?;
+        let contract = contract(&contract_file, &queues, &functions)?;
         Ok(Manifest {
             file: self.source.file().to_owned(),
             name: self.not_empty(raw.name, "a system needs a name")?,
-            contract: crate::contract::read(&contract_file)?,
+            contract,
             contract_file,
             folder,
             services,

@@ -207,14 +207,13 @@ impl TraceContract {
         Err(ContractError::Unrelated { role, relation, per, other, choices: names(possible) })
     }
 
-    /// Checks that the parents of `role`, which exist, lead to a root.
+    /// Checks that the parents of `role` lead to a root. Those that do not exist are told by themselves.
     fn validate_root(&self, role: &str) -> Result<(), ContractError> {
         let parent = |at: &&str| self.spans.get(*at)?.parent.as_deref();
-        let line = std::iter::successors(Some(role), parent).take(self.spans.len() + 1);
-        match line.count() > self.spans.len() {
-            true => Err(ContractError::ParentCycle { role: role.to_owned() }),
-            false => Ok(()),
-        }
+        let mut line = std::iter::successors(Some(role), parent);
+        // Who is still reached after as many steps as there are roles is one of the circle, which `role` need not be.
+        let in_circle = line.nth(self.spans.len());
+        in_circle.map_or(Ok(()), |role| Err(ContractError::ParentCycle { role: role.to_owned() }))
     }
 
     fn validate_names(&self) -> Result<(), ContractError> {
@@ -327,6 +326,25 @@ mod tests {
                 vec![Environment],
             ]
         );
+    }
+
+    #[test]
+    fn circle_of_parents_is_told_of_a_role_that_is_in_it() {
+        let circle = contract(
+            "a api INTERNAL \"a\" parent=b per=request
+             b api INTERNAL \"b\" parent=c per=request
+             c api INTERNAL \"c\" parent=b per=request",
+        );
+        let ContractError::ParentCycle { role } = error(&circle) else { panic!("{}", error(&circle)) };
+        assert!(role == "b" || role == "c", "{role}");
+        let own = contract("a api INTERNAL \"a\" parent=a per=request");
+        assert_eq!(error(&own), ContractError::ParentCycle { role: "a".to_owned() });
+        let line = contract(
+            "a api INTERNAL \"a\" parent=b per=request
+             b api INTERNAL \"b\" parent=c per=request
+             c api INTERNAL \"c\" per=request",
+        );
+        assert_eq!(line.validate(), Ok(()));
     }
 
     #[test]
