@@ -6,6 +6,10 @@ use std::time::Duration;
 use super::model::{NameRule, Per, SpanContract, TraceContract, ValueRule};
 use crate::text::TextRule;
 
+/// How many attributes of one span can be asked for. Which of them were seen is kept in 64 bits, of which some are
+/// for those that tell a span's request, message and invocation.
+const ATTRIBUTES_AT_MOST: usize = 48;
+
 /// What is wrong with a contract although it can be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContractError {
@@ -67,6 +71,14 @@ pub enum ContractError {
         /// What is wrong with it.
         why: String,
     },
+    /// More attributes of one span are asked for than are looked at.
+    #[error("{asked} attributes of one span are asked for; the most are {ATTRIBUTES_AT_MOST}")]
+    TooManyAttributes {
+        /// The role.
+        role: String,
+        /// How many.
+        asked: usize,
+    },
     /// A span is asked for a queue or a function that it has nothing to do with.
     #[error("`{key}` is for spans per {}; this one is per {per}", choices.join(", "))]
     OutOfPlace {
@@ -126,6 +138,7 @@ impl ContractError {
             | Self::ParentCycle { role }
             | Self::Unrelated { role, .. }
             | Self::Ambiguous { role, .. }
+            | Self::TooManyAttributes { role, .. }
             | Self::OutOfPlace { role, .. }
             | Self::NoTime { role }
             | Self::SpanAndExtra { role }
@@ -259,6 +272,10 @@ impl SpanContract {
                 return Err(ContractError::OutOfPlace { role, key, per, choices: names(possible) });
             }
         }
+        if self.attributes.len() > ATTRIBUTES_AT_MOST {
+            let (role, asked) = (role.to_owned(), self.attributes.len());
+            return Err(ContractError::TooManyAttributes { role, asked });
+        }
         match self.max_duration {
             Some(Duration::ZERO) => Err(ContractError::NoTime { role: role.to_owned() }),
             _ => Ok(()),
@@ -384,6 +401,16 @@ mod tests {
         let contract = |nanos: u64| contract(&format!("a api INTERNAL \"a\" per=request max={nanos}"));
         assert_eq!(error(&contract(0)), ContractError::NoTime { role: "a".to_owned() });
         assert_eq!(contract(1).validate(), Ok(()));
+    }
+
+    #[test]
+    fn no_more_attributes_are_asked_for_than_are_looked_at() {
+        let contract = |count: usize| {
+            let attributes: String = (0..count).map(|number| format!(" has=a{number}")).collect();
+            contract(&format!("a api INTERNAL \"a\" per=request{attributes}"))
+        };
+        assert_eq!(contract(48).validate(), Ok(()));
+        assert_eq!(error(&contract(49)), ContractError::TooManyAttributes { role: "a".to_owned(), asked: 49 });
     }
 
     #[test]
