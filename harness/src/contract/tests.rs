@@ -343,6 +343,38 @@ fn contract_of_a_system_names_only_what_that_has() {
     assert_eq!((function.line(), function.message()), (Some(28), "the system has no [function.worker]"));
 }
 
+/// The template as it is when all that it shows in comments is said.
+fn template_with_its_comments() -> String {
+    let is_key = |text: &str| text.split_once('=').is_some_and(|(key, _)| !key.trim().contains([' ', '`', ',']));
+    let is_table = |text: &str| text.starts_with('[');
+    let lines = include_str!("../templates/contract.toml").lines();
+    let said = lines.map(|line| line.strip_prefix("# ").filter(|text| is_key(text) || is_table(text)).unwrap_or(line));
+    said.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn template_teaches_every_key_and_none_that_is_wrong() {
+    let contract = read(&template_with_its_comments()).unwrap_or_else(|error| panic!("{error}"));
+    let [consumer, producer, server] = ["consumer", "producer", "server"].map(|role| &contract.spans[role]);
+    assert_eq!((contract.foreign, contract.sampling), (ForeignSpans::Forbid, Some(0.1)));
+    assert_eq!((contract.severity.len(), contract.resource.len(), contract.extras.len()), (1, 1, 1));
+    assert_eq!((server.status, server.max_duration), (StatusRule::Outcome, Some(Duration::from_secs(2))));
+    assert_eq!((server.attributes.len(), server.resource.len()), (3, 1));
+    assert_eq!(producer.queue.as_deref(), Some("jobs"));
+    assert_eq!((consumer.link.as_deref(), consumer.function.as_deref()), (Some("producer"), Some("worker")));
+}
+
+#[test]
+fn template_fits_the_manifest_that_is_written_beside_it() {
+    let contract = Source::new(Path::new("contract.toml"), template_with_its_comments());
+    let parts = Parts { queues: &["jobs"], functions: &["worker"] };
+    parse(&contract, Some(parts)).unwrap_or_else(|error| panic!("{error}"));
+    let manifest: toml::Table = toml::from_str(include_str!("../templates/system.toml")).unwrap();
+    for (kind, names) in [("queue", parts.queues), ("function", parts.functions)] {
+        assert_eq!(manifest[kind].as_table().unwrap().keys().collect::<Vec<_>>(), names);
+    }
+}
+
 #[test]
 fn shipped_contracts_are_valid() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

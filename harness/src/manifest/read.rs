@@ -49,6 +49,9 @@ const MAX_CONCURRENCY: RangeInclusive<u32> = 1..=1_000;
 const MESSAGE_ID: &str = "messaging.message.id";
 /// Where a span says which invocation it is for (OpenTelemetry FaaS conventions).
 const INVOCATION_ID: &str = "faas.invocation_id";
+/// How many attributes can tell one of the identities of a span. The verifier looks for them in one pass, beside
+/// those that a contract asks for.
+const CORRELATION_ATTRIBUTES: usize = 5;
 
 impl Manifest {
     /// Reads and validates a manifest and the contract that it names.
@@ -72,10 +75,6 @@ fn contract(
     let queues: Vec<_> = queues.keys().map(String::as_str).collect();
     let functions: Vec<_> = functions.keys().map(String::as_str).collect();
     crate::contract::read_for(file, Parts { queues: &queues, functions: &functions })
-}
-
-fn names(raw: Vec<Text>) -> Vec<String> {
-    raw.into_iter().map(Spanned::into_inner).collect()
 }
 
 /// Reads the parts of one manifest.
@@ -275,10 +274,20 @@ impl Reader<'_> {
         Ok(Correlation {
             response_trace_id: raw.response_trace_id.map(|location| self.parsed(&location)).transpose()?,
             message_body: raw.message_body.map(|pointer| self.json_pointer(pointer)).transpose()?,
-            span_attributes: names(raw.span_attributes),
-            message_attributes: raw.message_attributes.map_or_else(|| vec![MESSAGE_ID.to_owned()], names),
-            invocation_attributes: raw.invocation_attributes.map_or_else(|| vec![INVOCATION_ID.to_owned()], names),
+            span_attributes: self.attributes(raw.span_attributes, None)?,
+            message_attributes: self.attributes(raw.message_attributes, Some(MESSAGE_ID))?,
+            invocation_attributes: self.attributes(raw.invocation_attributes, Some(INVOCATION_ID))?,
         })
+    }
+
+    /// The attributes that tell an identity; an empty list stands for none, where the default is one.
+    fn attributes(&self, raw: Option<Vec<Text>>, default: Option<&str>) -> Result<Vec<String>, InputError> {
+        let Some(raw) = raw else { return Ok(default.into_iter().map(str::to_owned).collect()) };
+        if let Some(name) = raw.get(CORRELATION_ATTRIBUTES) {
+            let message = format!("an identity is looked for in at most {CORRELATION_ATTRIBUTES} attributes");
+            return Err(self.source.error(name.span(), message));
+        }
+        raw.into_iter().map(|name| self.not_empty(name, "an attribute has a name")).collect()
     }
 
     fn json_pointer(&self, pointer: Text) -> Result<String, InputError> {
