@@ -761,3 +761,21 @@ fn status_of_a_send_is_held_against_its_outcome_only_where_that_is_known() {
     assert!(failing_send(202, true), "the answer promises that it was sent");
     assert!(!failing_send(503, false), "the message is in the queue, and its sender never heard of it");
 }
+
+#[test]
+fn spans_of_another_queue_are_not_asked_for_and_the_books_balance() {
+    let mut contract = story::contract();
+    contract.spans.get_mut("consumer").unwrap().queue = Some("elsewhere".to_owned());
+    let without_consumer = Story::healthy(1).with_spans(|span| (!is("sqs.process")(&span)).then_some(span));
+    let judgement = assert_findings(&without_consumer.under(contract), &[]);
+    assert!(judgement.statements.iter().all(verifier::tally::Equation::balances), "{:#?}", judgement.statements);
+}
+
+#[test]
+fn spans_of_another_function_are_not_asked_for_and_the_books_balance() {
+    let mut contract = story::contract();
+    contract.spans.get_mut("consumer").unwrap().function = Some("elsewhere".to_owned());
+    let without_consumer = Story::healthy(1).with_spans(|span| (!is("sqs.process")(&span)).then_some(span));
+    let judgement = assert_findings(&without_consumer.under(contract), &[]);
+    assert!(judgement.statements.iter().all(verifier::tally::Equation::balances), "{:#?}", judgement.statements);
+}
