@@ -195,38 +195,52 @@ impl Verifier {
                 RequestOutcome::Answered { accepted: true, .. } => {
                     requests.accepted += 1;
                     self.tally.traces.expected += 1;
-                    self.ask(Per::Request, 1, |_, _| true);
+                    self.ask(Per::Request, |_, _| true);
                 }
                 RequestOutcome::Answered { accepted: false, .. } => requests.refused += 1,
                 RequestOutcome::Unanswered { .. } => requests.unanswered += 1,
             },
             EventKind::MessageSent { queue, .. } => {
                 self.tally.messages += 1;
-                self.ask(Per::Message, 1, |of_queue, _| of_queue.is_none_or(|wanted| wanted == queue));
+                self.ask(Per::Message, |of_queue, _| of_queue.is_none_or(|wanted| wanted == queue));
             }
             EventKind::EnvironmentInitialized { environment, .. } => {
                 let host = self.processes.host(environment);
                 if !self.processes.was_initialized(environment) {
-                    self.ask(Per::Environment, 1, |_, function| host.is_of(function));
+                    self.ask(Per::Environment, |_, function| host.is_of(function));
                 }
             }
             EventKind::InvocationStarted { environment, deliveries, .. } => {
                 self.tally.deliveries += deliveries.len() as u64;
                 let host = self.processes.host(environment);
-                self.ask(Per::Delivery, deliveries.len() as u64, |_, function| host.is_of(function));
-                self.ask(Per::Invocation, 1, |_, function| host.is_of(function));
+                for delivery in deliveries {
+                    let queue = self.ledger.message(&delivery.message).map(|message| &*message.queue);
+                    let is_of = |wanted: Option<&str>| wanted.is_none() || queue.is_none() || queue == wanted;
+                    let asked = self.asked(Per::Delivery, |queue, function| is_of(queue) && host.is_of(function));
+                    self.count_asked(Per::Delivery, asked);
+                }
+                self.ask(Per::Invocation, |_, function| host.is_of(function));
             }
             _ => {}
         }
     }
 
-    /// Counts the spans that `rows` ledger rows of a kind ask for, by the queue and the function of each role.
-    fn ask(&mut self, per: Per, rows: u64, is_asked: impl Fn(Option<&str>, Option<&str>) -> bool) {
+    /// Counts the spans that a ledger row asks for, by the queue and the function of each role.
+    fn ask(&mut self, per: Per, is_asked: impl Fn(Option<&str>, Option<&str>) -> bool) {
+        let asked = self.asked(per, is_asked);
+        self.count_asked(per, asked);
+    }
+
+    /// How many spans a ledger row asks for.
+    fn asked(&self, per: Per, is_asked: impl Fn(Option<&str>, Option<&str>) -> bool) -> u64 {
         let roles = self.setup.roles.iter().filter(|(_, role)| role.span.per == per);
         let asked = roles.filter(|(_, role)| is_asked(role.span.queue.as_deref(), role.span.function.as_deref()));
-        let count = asked.count() as u64;
-        if count > 0 {
-            self.tally.per_mut(per).asked += rows * count;
+        asked.count() as u64
+    }
+
+    fn count_asked(&mut self, per: Per, asked: u64) {
+        if asked > 0 {
+            self.tally.per_mut(per).asked += asked;
         }
     }
 

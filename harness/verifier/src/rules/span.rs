@@ -130,7 +130,7 @@ impl SpanRules {
         for attribute in span.attributes() {
             said.extend(secret_exposed(&attribute));
             let Some((place, wanted)) = rules.find(attribute.key) else { continue };
-            seen |= 1 << place;
+            seen |= place_bit(place);
             let text = attribute.value.text();
             named.read(wanted, &text, self.run);
             said.extend(wanted.rule.as_ref().and_then(|rule| attribute_wrong(attribute.key, rule, &text)));
@@ -225,16 +225,20 @@ impl AttributeRules {
         Some((place, &self.wanted[place].1))
     }
 
-    /// `attribute-missing`, for what was asked for and not seen. A contract that asks for more than 64 attributes
-    /// of one span is looked at only so far.
+    /// `attribute-missing`, for what was asked for and not seen.
     fn missing(&self, seen: u64) -> impl Iterator<Item = Said> {
-        let asked = self.wanted.iter().enumerate().take(64).filter(move |(place, _)| seen & (1 << place) == 0);
+        let asked = self.wanted.iter().enumerate().take(64).filter(move |(place, _)| seen & place_bit(*place) == 0);
         let asked = asked.filter_map(|(_, (key, wanted))| Some((key, wanted.rule.as_ref()?)));
         asked.map(|(key, rule)| {
             let evidence = format!("it has no attribute {key:?}, the contract wants {rule}");
             Said::new(FindingCode::AttributeMissing, Cause::NotSet, evidence)
         })
     }
+}
+
+/// The bit of a place; none beyond 64, which no contract that is valid has.
+fn place_bit(place: usize) -> u64 {
+    u32::try_from(place).ok().and_then(|place| 1_u64.checked_shl(place)).unwrap_or(0)
 }
 
 const fn length_bit(key: &str) -> u64 {
