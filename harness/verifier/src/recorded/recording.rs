@@ -472,6 +472,19 @@ mod tests {
     }
 
     #[test]
+    fn consumer_that_should_link_and_is_below_its_producer_is_there_without_the_link() {
+        let both = format!("{ONBOARDING} link=producer");
+        check(Some(&both), &[HEALTHY], Conclusion::Failed, &["link-missing consumer 1"]);
+    }
+
+    #[test]
+    fn trace_in_two_parts_is_counted_once() {
+        let head = "api SERVER 1 \"POST /x\"\n api PRODUCER 2 \"send\"";
+        let traces = recording(Some(ONBOARDING), &[head, "worker CONSUMER 3 \"process\""]).finish().tally.traces;
+        assert_eq!((traces.expected, traces.complete), (1, 0));
+    }
+
+    #[test]
     fn link_to_a_trace_that_was_not_recorded_may_be_right() {
         check(None, &["worker CONSUMER 3 \"process\" link=7:2"], Conclusion::Passed, &[]);
         check(Some(LINKED), &["worker CONSUMER 3 \"process\" link=7:2"], Conclusion::Passed, &[]);
