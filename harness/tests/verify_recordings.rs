@@ -165,5 +165,5 @@ fn what_is_no_recording_is_one_error_that_names_the_place() {
     }
     let (code, text) = verdict(&folder.0.path().join("nowhere.json"), &[]);
     assert_eq!(code, 2, "{text}");
-    assert!(text.contains("there is no file here"), "{text}");
+    assert!(text.contains("no journal and no recording here"), "{text}");
 }

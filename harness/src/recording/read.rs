@@ -33,7 +33,7 @@ const POSSIBLE: &str = "a run's folder or journal, or recorded OTLP: JSON, JSON 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
     /// There is nothing at this place.
-    #[error("{}: there is no file here; `verify` reads {POSSIBLE}", .0.display())]
+    #[error("{}: there is no journal and no recording here; `verify` reads {POSSIBLE}", .0.display())]
     Empty(PathBuf),
     /// The file cannot be read.
     #[error("{}: this recording cannot be read: {error}", path.display())]

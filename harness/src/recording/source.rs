@@ -18,12 +18,21 @@ fn is_segment(path: &Path) -> bool {
     name.starts_with("journal-") && name.ends_with(".jsonl.zst")
 }
 
-/// The files at paths; those of a folder in the order of their names.
+/// What recordings in a folder are named like; a file that is named itself may have any name.
+const RECORDINGS: [&str; 6] = [".json", ".jsonl", ".ndjson", ".pb", ".otlp", ".bin"];
+
+fn is_recording(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let plain = [".gz", ".zst"].into_iter().find_map(|layer| name.strip_suffix(layer)).unwrap_or(name);
+    RECORDINGS.iter().any(|ending| plain.ends_with(ending))
+}
+
+/// The files at paths; those of a folder that are named like recordings, in the order of their names.
 pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, RecordingError> {
     let mut files = Vec::new();
     for path in paths {
         match path.is_dir() {
-            true => files.extend(files_in(path)),
+            true => files.extend(files_in(path).into_iter().filter(|file| is_recording(file))),
             false => files.push(path.clone()),
         }
     }
