@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use verifier::FindingCode;
 
 use crate::cloud::function::is_reserved;
 use crate::fault::FaultName;
+use crate::story::RequestQuery;
 use crate::target::freezer::Freezer;
 
 /// Drives a system under load and proves that each request became exactly one trace.
@@ -36,7 +38,10 @@ holds every exported span against it. What has no counterpart is a finding.
   harness init my-system                      files to start from, for a system of your own
   harness check my-system/system.toml         are they right?
   harness soak --system my-system/system.toml
-  harness verify reports/latest               judge a recorded run again";
+  harness verify reports/latest               judge a recorded run again
+  harness verify traces.jsonl                 judge what a collector recorded
+  harness explain late-by-thaw                what a finding means, and what helps
+  harness verify reports/latest --request 42  one request's whole story";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -71,6 +76,8 @@ pub enum Command {
     Lambda(Lambda),
     /// Judge a recorded run again, from its journal
     Verify(Verify),
+    /// Tell what a finding means, what usually causes it, and what helps
+    Explain(Explain),
     /// Validate manifests, contracts and scenarios
     Check(Check),
     /// Write a commented manifest and contract to start from
@@ -197,14 +204,49 @@ fn variable(text: &str) -> Result<(String, String), String> {
 
 /// `harness verify`.
 #[derive(Debug, Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
 pub struct Verify {
-    /// A run's folder, or the segments of its journal
+    /// A run's folder, the segments of its journal, or recorded OTLP: files, or a folder of them
     #[arg(value_name = "PATH", default_value = "reports/latest")]
     pub paths: Vec<PathBuf>,
-    /// Print the summary as JSON
+    /// Judge recorded OTLP by this contract, and not only by what must hold of any trace
+    #[arg(long, value_name = "FILE", conflicts_with = "request")]
+    pub contract: Option<PathBuf>,
+    /// Tell one request's whole story: its verdict, what happened on one time line, and its spans
+    ///
+    /// The request by its id as reports write it (7f3a9c2e-0000002a), by its number in the schedule (42), or by
+    /// a trace id of it (32 hex digits). The exit code is this request's own: 0 if nothing is wrong with it, 10
+    /// if a finding about it fails a run, 5 if the journal ends before it was over.
+    #[arg(long, value_name = "ID", value_parser = str::parse::<RequestQuery>)]
+    pub request: Option<RequestQuery>,
+    /// Print the summary, or the story, as JSON
     #[arg(long)]
     pub json: bool,
 }
+
+/// `harness explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The finding's code, such as late-by-thaw; without one, all are listed
+    #[arg(value_name = "CODE", value_parser = code_parser(), hide_possible_values = true)]
+    pub code: Option<FindingCode>,
+}
+
+fn code_parser() -> impl TypedValueParser<Value = FindingCode> {
+    let codes = FindingCode::ALL.iter().map(|code| code.as_str());
+    PossibleValuesParser::new(codes).try_map(|code| code.parse::<FindingCode>())
+}
+
+const VERIFY_EXAMPLES: &str = "\
+Recorded OTLP is JSON, JSON lines or protobuf, as exporters and the OpenTelemetry Collector's file exporter \
+write it, also in gzip or zstd. It has no ledger: a trace that is missing as a whole cannot be told from one \
+that never was. Without a contract, what must hold of any trace is judged: ids, parents, kinds, times, copies.
+
+Examples:
+  harness verify                                        the last run once more
+  harness verify reports/2026-11-25T10-00-00Z-soak --request 42
+  harness verify traces.jsonl                           what a collector wrote
+  harness verify traces.jsonl --contract contract.toml  the same, beside a contract";
 
 /// `harness check`.
 #[derive(Debug, Args)]

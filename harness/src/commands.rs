@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::process::ExitCode;
 
 use tokio::runtime;
@@ -10,18 +9,24 @@ use tracing_subscriber::EnvFilter;
 use verifier::Conclusion;
 
 use crate::check;
-use crate::cli::{Check, Cli, Command, Init, Lambda, Run, RunOptions, Verify};
-use crate::error::{Error, exit_code};
+use crate::cli::{Check, Cli, Command, Explain, Init, Lambda, Run, RunOptions, Verify};
+use crate::contract;
+use crate::error::{Error, exit_code, exit_code_of_request};
+use crate::explain::render;
 use crate::init;
 use crate::interrupt::Interrupts;
 use crate::lambda;
 use crate::manifest::Manifest;
-use crate::outcome::{Outcome, replay};
-use crate::report::console;
+use crate::outcome::replay;
+use crate::recording::{self, is_journal};
 use crate::report::live::Live;
+use crate::report::story::json::StoryJson;
+use crate::report::story::text;
 use crate::report::summary::Summary;
+use crate::report::{self, console};
 use crate::run::{Finished, Plan, run};
 use crate::scenario::Scenario;
+use crate::story::{self, RequestQuery};
 
 /// The width of text that goes to no terminal.
 const WIDTH_OF_A_FILE: usize = 100;
@@ -37,6 +42,10 @@ pub fn execute(cli: Cli) -> Result<ExitCode, Error> {
         Command::Demo(options) => execute_run(Scenario::demo()?, options),
         Command::Lambda(options) => execute_lambda(&options),
         Command::Verify(verify) => execute_verify(&verify),
+        Command::Explain(Explain { code }) => {
+            print(&code.map_or_else(|| render::list(width()), |code| render::explain(code, width())));
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Check(check) => execute_check(&check),
         Command::Init(init) => execute_init(&init),
     }
@@ -50,7 +59,7 @@ fn execute_run(scenario: Scenario, options: RunOptions) -> Result<ExitCode, Erro
     let runtime = runtime.worker_threads(workers(plan.scenario.load.rate)).enable_all().build();
     let runtime = runtime.map_err(|error| Error::setup("no runtime", error))?;
     let Finished { outcome, folder } = runtime.block_on(run(&plan, Live::default(), &interrupts))?;
-    show(&outcome, Some(folder.path()));
+    print(&console::render(&outcome, Some(folder.path()), width()));
     let written = Summary::new(&outcome).write(folder.path());
     match written.map_err(|error| Error::file("the summary cannot be written into", folder.path(), &error)) {
         // The verdict has been given; it is not taken back because its file is missing.
@@ -106,14 +115,50 @@ fn execute_lambda(options: &Lambda) -> Result<ExitCode, Error> {
 }
 
 fn execute_verify(verify: &Verify) -> Result<ExitCode, Error> {
+    if let Some(request) = verify.request {
+        return tell_story(verify, request);
+    }
+    if !is_journal(&verify.paths) {
+        return verify_recording(verify);
+    }
+    if verify.contract.is_some() {
+        let message = "--contract is for recorded OTLP: a journal holds the contract of its run";
+        return Err(Error::Usage(message.to_owned()));
+    }
     let outcome = replay(&verify.paths)?;
     if verify.json {
         let json = Summary::new(&outcome).to_json().map_err(|error| Error::Internal(error.to_string()))?;
         print(&json);
     } else {
-        show(&outcome, None);
+        print(&console::render_replayed(&outcome, &verify.paths, width()));
     }
     Ok(exit_code(outcome.judgement.conclusion))
+}
+
+/// Judges telemetry that others recorded.
+fn verify_recording(verify: &Verify) -> Result<ExitCode, Error> {
+    let contract = verify.contract.as_deref().map(contract::read).transpose()?;
+    let recording = recording::judge(&verify.paths, contract)?;
+    let text = match verify.json {
+        true => {
+            serde_json::to_string_pretty(&recording.judgement).map_err(|error| Error::Internal(error.to_string()))?
+                + "\n"
+        }
+        false => report::recording::render(&recording, width()),
+    };
+    print(&text);
+    Ok(exit_code(recording.judgement.conclusion))
+}
+
+/// Exits with the request's own verdict.
+fn tell_story(verify: &Verify, request: RequestQuery) -> Result<ExitCode, Error> {
+    let story = story::tell(&verify.paths, request)?;
+    let text = match verify.json {
+        true => StoryJson::new(&story).to_json().map_err(|error| Error::Internal(error.to_string()))?,
+        false => text::render(&story, width()),
+    };
+    print(&text);
+    Ok(exit_code_of_request(story.judged.verdict()))
 }
 
 fn execute_check(check: &Check) -> Result<ExitCode, Error> {
@@ -131,9 +176,9 @@ fn execute_init(init: &Init) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(outcome: &Outcome, folder: Option<&Path>) {
-    let width = terminal_size::terminal_size().map_or(WIDTH_OF_A_FILE, |(width, _)| usize::from(width.0));
-    print(&console::render(outcome, folder, width));
+/// The terminal's width, in columns.
+fn width() -> usize {
+    terminal_size::terminal_size().map_or(WIDTH_OF_A_FILE, |(width, _)| usize::from(width.0))
 }
 
 /// Writes to standard output; colours only where they are wanted.

@@ -5,11 +5,13 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use verifier::Conclusion;
+use verifier::{Conclusion, Verdict};
 
 use crate::init::InitError;
 use crate::input::InputError;
 use crate::journal::JournalError;
+use crate::recording::RecordingError;
+use crate::story::StoryError;
 use crate::target::freezer::FreezerUnavailable;
 
 /// Why a command came to no verdict.
@@ -24,6 +26,12 @@ pub enum Error {
     /// There is no journal to judge.
     #[error("{0}")]
     Journal(#[from] JournalError),
+    /// There is no recording to judge.
+    #[error("{0}")]
+    Recording(#[from] RecordingError),
+    /// There is no story of the request.
+    #[error("{0}")]
+    Story(#[from] StoryError),
     /// The files to start from cannot be written.
     #[error("{0}")]
     Init(#[from] InitError),
@@ -59,7 +67,7 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Internal(_) => 1,
-            Self::Input(_) | Self::Usage(_) | Self::Journal(_) => 2,
+            Self::Input(_) | Self::Usage(_) | Self::Journal(_) | Self::Recording(_) | Self::Story(_) => 2,
             Self::Init(_) | Self::Setup(_) | Self::Freezer(_) => 3,
             Self::NothingDone => 4,
             Self::Interrupted => 130,
@@ -75,5 +83,14 @@ pub fn exit_code(conclusion: Conclusion) -> ExitCode {
         Conclusion::NothingVerified => 4,
         Conclusion::Inconclusive => 5,
         Conclusion::Failed => 10,
+    })
+}
+
+/// The exit code of one request's own verdict, one of `harness --help`'s table.
+pub fn exit_code_of_request(verdict: Verdict) -> ExitCode {
+    exit_code(match verdict {
+        Verdict::Pass => Conclusion::Passed,
+        Verdict::Fail => Conclusion::Failed,
+        Verdict::Inconclusive => Conclusion::Inconclusive,
     })
 }

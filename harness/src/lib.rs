@@ -21,6 +21,7 @@
 //! | [`journal`] | the one stream of events that a run is |
 //! | [`mask`] | keeps secrets out of files |
 //! | [`outcome`], [`measure`] | what a run came to: the folds over its events |
+//! | [`story`] | one request's whole story, out of a journal |
 //! | [`report`] | what people and programs read |
 
 pub mod check;
@@ -31,6 +32,7 @@ pub mod commands;
 pub mod contract;
 pub mod correlation;
 pub mod error;
+pub mod explain;
 pub mod fault;
 pub mod folder;
 pub mod init;
@@ -43,11 +45,13 @@ pub mod manifest;
 pub mod mask;
 pub mod measure;
 pub mod outcome;
+pub mod recording;
 pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod sqs;
 pub mod stage;
+pub mod story;
 pub mod target;
 pub mod template;
 pub mod usage;

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use verifier::EventKind;
-use verifier::event::{Fault, JOURNAL_VERSION, Phase, RunStarted};
+use verifier::event::{Correlation, Fault, JOURNAL_VERSION, Phase, RunStarted};
 
 use crate::error::Error;
 use crate::fault::FaultName;
@@ -182,9 +182,10 @@ impl Run<'_> {
             scenario: scenario.name.clone(),
             faults: faults.iter().map(ToString::to_string).collect(),
             contract: manifest.contract.clone(),
-            correlation: verifier::event::Correlation {
+            correlation: Correlation {
                 request: manifest.correlation.span_attributes.clone(),
-                ..Default::default()
+                message: manifest.correlation.message_attributes.clone(),
+                invocation: manifest.correlation.invocation_attributes.clone(),
             },
             patience: scenario.patience,
             excused_at_most: scenario.excused_at_most,

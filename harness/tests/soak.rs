@@ -204,6 +204,10 @@ fn healthy_system_passes_and_its_journal_gives_the_same_verdict_again() {
     let verified = harness(&["verify", "--json"]).arg(out.path().join("latest")).output().unwrap();
     assert_code(&verified, 0);
     assert_eq!(serde_json::from_slice::<Value>(&verified.stdout).unwrap(), summary);
+    let story = harness(&["verify", "--request", "149"]).arg(out.path().join("latest")).output().unwrap();
+    assert_code(&story, 0);
+    let story = String::from_utf8_lossy(&story.stdout);
+    assert!(story.contains("it became exactly one trace") && story.contains("CONSUMER sqs.process"), "{story}");
 }
 
 #[test]
@@ -406,7 +410,7 @@ fn wrong_input_is_told_with_what_is_possible() {
         (&["soak", "--system", "no/such.toml"], 2, &["no/such.toml"]),
         (&["soak", "--out", "/proc/nowhere"], 3, &["/proc/nowhere"]),
         (&["check", typo], 2, &["typo.toml:", "recycle_atfer", "recycle_after"]),
-        (&["verify", "/proc"], 2, &["this is no journal"]),
+        (&["verify", "/proc"], 2, &["no journal and no recording here"]),
         (&["check", "system/system.toml", "system/contract.toml", "scenarios/soak.toml"], 0, &[]),
         (&["--help"], 0, &[]),
     ] {

@@ -17,6 +17,7 @@
 //! | `frames` | how far requests have come, from the frames that go by |
 //! | `intake` | one export: from its HTTP request to its answer |
 //! | [`convert`] | OTLP's messages as the verifier's types |
+//! | [`otlp_json`] | OTLP/JSON, as files hold it |
 //! | [`observer`] | who is told of what comes in |
 //! | [`keys`] | which API keys are good |
 //! | [`tls`] | a certificate for this run |
@@ -39,6 +40,7 @@ mod frames;
 mod intake;
 pub mod keys;
 pub mod observer;
+pub mod otlp_json;
 pub mod server;
 pub mod tls;
 pub mod transport;

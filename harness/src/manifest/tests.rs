@@ -103,6 +103,8 @@ fn the_sample_of_the_design_is_read() {
     assert_eq!(manifest.correlation.response_trace_id.unwrap().to_string(), "header:x-trace-id");
     assert_eq!(manifest.correlation.message_body.as_deref(), Some("/customer_id"));
     assert_eq!(manifest.correlation.span_attributes, ["customer.id"]);
+    assert_eq!(manifest.correlation.message_attributes, ["messaging.message.id"]);
+    assert_eq!(manifest.correlation.invocation_attributes, ["faas.invocation_id"]);
 }
 
 #[test]
@@ -118,6 +120,18 @@ fn what_is_left_out_has_its_default() {
     assert!(!worker.report_batch_item_failures, "as on AWS, responses are looked at only if that is asked for");
     assert_eq!((manifest.request.method.as_str(), &manifest.request.accept[..]), ("POST", &[200, 201, 202, 204][..]));
     assert!(manifest.request.body.is_none() && manifest.correlation.response_trace_id.is_none());
+}
+
+#[test]
+fn identities_are_looked_for_where_the_manifest_says_and_nowhere_if_it_says_so() {
+    let with = |more: &str| {
+        let correlation = read(&SAMPLE.replace("[env]", &format!("{more}\n[env]"))).correlation;
+        (correlation.message_attributes, correlation.invocation_attributes)
+    };
+    let (messages, invocations) = with("message_attributes = [\"msg\", \"m.id\"]\ninvocation_attributes = [\"inv\"]");
+    assert_eq!((messages, invocations), (vec!["msg".to_owned(), "m.id".to_owned()], vec!["inv".to_owned()]));
+    assert_eq!(with("message_attributes = []\ninvocation_attributes = []"), (Vec::new(), Vec::new()));
+    assert_eq!(with("message_attributes = []").1, ["faas.invocation_id"]);
 }
 
 #[test]
@@ -293,6 +307,13 @@ fn every_error_names_its_place_and_what_was_found() {
             "\"/customer_id\"",
             "\"customer_id\"",
             "33:21: `customer_id` is no JSON pointer: it starts with `/`, as in `/customer_id`",
+        ),
+        ("[\"customer.id\"]", "\"customer.id\"", "34:21: invalid type: string \"customer.id\", expected a sequence"),
+        ("[\"customer.id\"]", "[\"\"]", "34:22: an attribute has a name"),
+        (
+            "[\"customer.id\"]",
+            "[\"a\", \"b\", \"c\", \"d\", \"e\", \"f\"]",
+            "34:47: an identity is looked for in at most 5 attributes",
         ),
         ("{aws.region}", "{aws.reigon}", "39:35: unknown placeholder {aws.reigon} in [env]"),
         ("{aws.region}", "{request.id}", "39:35: unknown placeholder {request.id} in [env]"),

@@ -1,13 +1,13 @@
 //! The verdict on the terminal, for people: the verdict first, then the figures, then what was found.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use verifier::finding::{Example, TreeLine};
 use verifier::tally::{Equation, TraceTally};
-use verifier::{Conclusion, Finding, Severity};
+use verifier::{Conclusion, Finding, Judgement, Severity};
 
 use crate::measure::Durations;
 use crate::outcome::Outcome;
@@ -23,14 +23,32 @@ const SIDE_BY_SIDE: usize = 120;
 
 /// What a run came to, as text with colours. `width` is the terminal's, in columns.
 pub fn render(outcome: &Outcome, folder: Option<&Path>, width: usize) -> String {
+    let mut text = verdict(outcome, folder.map(verify_command).as_deref(), width);
+    footer(&mut text, outcome, folder);
+    text
+}
+
+/// What a recorded run came to that was judged again, from its journal at these paths.
+pub fn render_replayed(outcome: &Outcome, paths: &[PathBuf], width: usize) -> String {
+    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    verdict(outcome, Some(&verify_command(Path::new(&paths.join(" ")))), width)
+}
+
+/// The command that judges a run again, as this one was started: it can be pasted.
+fn verify_command(journal: &Path) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "harness".to_owned());
+    format!("{program} verify {}", journal.display())
+}
+
+/// The verdict, the figures and the findings. `verify` is the command that judges the run again.
+fn verdict(outcome: &Outcome, verify: Option<&str>, width: usize) -> String {
     let mut text = String::new();
     headline(&mut text, outcome);
     figures(&mut text, outcome, width);
     for finding in &outcome.judgement.findings {
-        render_finding(&mut text, finding, width);
+        render_finding(&mut text, finding, verify, width);
     }
-    broken_books(&mut text, outcome);
-    footer(&mut text, outcome, folder);
+    broken_books(&mut text, &outcome.judgement);
     text
 }
 
@@ -43,14 +61,18 @@ macro_rules! line {
 fn headline(text: &mut String, outcome: &Outcome) {
     let judgement = &outcome.judgement;
     let traces = judgement.tally.traces;
+    let early = if outcome.interrupted { " (ended early)" } else { "" };
+    headline_of(text, judgement, &sentence(judgement.conclusion, traces), early);
+}
+
+/// The verdict, what it means in a sentence, and what is in doubt.
+pub(super) fn headline_of(text: &mut String, judgement: &Judgement, sentence: &str, early: &str) {
     let (style, word) = match judgement.conclusion {
         Conclusion::Passed => (GREEN, "PASS"),
         Conclusion::Failed => (RED, "FAIL"),
         _ => (YELLOW, "INCONCLUSIVE"),
     };
-    let sentence = sentence(judgement.conclusion, traces);
     line!(text);
-    let early = if outcome.interrupted { " (ended early)" } else { "" };
     line!(text, "{style}{word}{style:#}  {BOLD}{sentence}{BOLD:#}{early}");
     for doubt in &judgement.doubts {
         line!(text, "  {YELLOW}?{YELLOW:#} {doubt}");
@@ -88,7 +110,7 @@ fn sentence(conclusion: Conclusion, traces: TraceTally) -> String {
 }
 
 fn figures(text: &mut String, outcome: &Outcome, width: usize) {
-    for (name, figure) in [
+    let figures = [
         ("requests", requests(outcome)),
         ("traces", traces(outcome)),
         ("spans", spans(outcome)),
@@ -96,11 +118,14 @@ fn figures(text: &mut String, outcome: &Outcome, width: usize) {
         ("queue", queue(outcome)),
         ("lambda", lambda(outcome)),
         ("used", used(outcome)),
-    ] {
-        if figure.is_empty() {
-            continue;
-        }
-        let figure = wrapped(&figure, width.saturating_sub(12)).join("\n            ");
+    ];
+    print_figures(text, &figures, width);
+}
+
+/// Figures with their names; those that say nothing are left out.
+pub(super) fn print_figures(text: &mut String, figures: &[(&str, String)], width: usize) {
+    for (name, figure) in figures.iter().filter(|(_, figure)| !figure.is_empty()) {
+        let figure = wrapped(figure, width.saturating_sub(12)).join("\n            ");
         line!(text, "  {DIM}{name:<9}{DIM:#} {figure}");
     }
     line!(text);
@@ -224,7 +249,7 @@ fn quantiles(durations: &Durations) -> String {
     format!("p50 {}, p95 {}, p99 {}, max {max}", quantile(0.5), quantile(0.95), quantile(0.99))
 }
 
-fn render_finding(text: &mut String, finding: &Finding, width: usize) {
+pub(super) fn render_finding(text: &mut String, finding: &Finding, verify: Option<&str>, width: usize) {
     let style = if finding.severity == Severity::Failure { RED } else { YELLOW };
     let Finding { code, subject, count, cause, .. } = finding;
     line!(text, "{style}{code}{style:#}  {BOLD}{subject}{BOLD:#}, {}", times(*count));
@@ -236,14 +261,22 @@ fn render_finding(text: &mut String, finding: &Finding, width: usize) {
     let example = finding.examples.iter().find(|example| !example.seen.is_empty()).or(finding.examples.first());
     if let Some(example) = example {
         render_example(text, example, width);
+        if let (Some(verify), Some(request)) = (verify, example.request) {
+            line!(text, "    {DIM}whole story{DIM:#} {verify} --request {request}");
+        }
     }
     line!(text);
 }
 
 fn render_example(text: &mut String, example: &Example, width: usize) {
-    if let Some(request) = example.request {
-        let trace = example.trace.map_or(String::new(), |trace| format!(" in trace {trace}"));
-        line!(text, "  {DIM}for example{DIM:#} request {request}{trace}");
+    let of = match (example.request, example.trace) {
+        (Some(request), Some(trace)) => Some(format!("request {request} in trace {trace}")),
+        (Some(request), None) => Some(format!("request {request}")),
+        (None, Some(trace)) => Some(format!("trace {trace}")),
+        (None, None) => None,
+    };
+    if let Some(of) = of {
+        line!(text, "  {DIM}for example{DIM:#} {of}");
     }
     for evidence in &example.evidence {
         line!(text, "    {evidence}");
@@ -304,8 +337,8 @@ fn tree(lines: &[TreeLine]) -> Vec<Drawn> {
     lines.iter().map(|line| Drawn { text: branch(line.depth) + &line.text, note: note(line) }).collect()
 }
 
-fn broken_books(text: &mut String, outcome: &Outcome) {
-    for identity in outcome.judgement.identities.iter().filter(|identity| !identity.balances()) {
+pub(super) fn broken_books(text: &mut String, judgement: &Judgement) {
+    for identity in judgement.identities.iter().filter(|identity| !identity.balances()) {
         let Equation { text: what, left, right } = identity;
         line!(text, "{RED}out of balance{RED:#}  {left} {what}, and {right:?}");
     }
@@ -313,16 +346,13 @@ fn broken_books(text: &mut String, outcome: &Outcome) {
 
 fn footer(text: &mut String, outcome: &Outcome, folder: Option<&Path>) {
     let Some(folder) = folder else { return };
-    let folder = folder.display();
-    line!(text, "  {DIM}report{DIM:#}    {folder}");
+    line!(text, "  {DIM}report{DIM:#}    {}", folder.display());
     if outcome.judgement.conclusion != Conclusion::Passed {
-        // As it was started, so that the line can be pasted.
-        let program = std::env::args().next().unwrap_or_else(|| "harness".to_owned());
-        line!(text, "  {DIM}reproduce{DIM:#} {program} verify {folder}");
+        line!(text, "  {DIM}reproduce{DIM:#} {}", verify_command(folder));
     }
 }
 
-fn append_unless_zero(figure: &mut String, count: u64, what: &str) {
+pub(super) fn append_unless_zero(figure: &mut String, count: u64, what: &str) {
     if count > 0 {
         let separator = if figure.is_empty() { "" } else { ", " };
         let _ = write!(figure, "{separator}{} {what}", grouped(count));

@@ -8,7 +8,7 @@ use crate::assemble::SeenSpan;
 use crate::contract::Per;
 use crate::event::{Event, EventKind, Fault};
 use crate::finding::{Filing, FindingKey};
-use crate::id::{EnvironmentId, InvocationId, MessageId, RequestId, SpanId, TraceId};
+use crate::id::{EnvironmentId, InvocationId, RequestId, SpanId, TraceId};
 use crate::ledger::{DeliveryEnd, Ledger, MessageRecord};
 use crate::processes::{Host, Processes};
 use crate::roles::{Role, RoleId, Roles};
@@ -46,7 +46,6 @@ pub(crate) struct Account {
 /// A message of an invocation.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
-    pub(crate) message: MessageId,
     pub(crate) request: Option<RequestId>,
     /// The context that it carries, if that is a valid one.
     pub(crate) carried: Option<(TraceId, SpanId)>,
@@ -267,7 +266,6 @@ impl Accounts {
 
 fn record(message: &MessageRecord, ledger: &Ledger) -> Record {
     Record {
-        message: message.message.clone(),
         request: ledger.owner_of(&message.message),
         carried: message.traceparent().filter(|_| !message.stripped).map(|parent| parent.span()),
     }

@@ -8,6 +8,7 @@ pub use crate::cause::Cause;
 pub use crate::code::{FindingCode, Severity};
 use crate::id::{RequestId, TraceId};
 use crate::losses::{Losses, Pattern};
+use crate::watch::{Watch, Watched};
 
 /// What makes two findings the same finding: code, cause and what it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -106,7 +107,7 @@ impl Filing {
     }
 
     /// Whether nothing can be said about it, because the machine stalled.
-    fn is_doubted(&self) -> bool {
+    pub(crate) fn is_doubted(&self) -> bool {
         self.key.cause == Cause::MachineStalled
     }
 
@@ -141,6 +142,8 @@ pub(crate) struct Findings {
     subjects: BTreeMap<(FindingCode, Cause), usize>,
     /// What findings weigh, where that differs from their own severity.
     severity: BTreeMap<FindingCode, Severity>,
+    /// The request of which everything is kept, if there is one.
+    pub(crate) watch: Option<Watch>,
 }
 
 /// The cases that were filed together.
@@ -163,16 +166,28 @@ impl Findings {
 
     /// Counts a case; its evidence is only asked for while examples are wanted.
     pub(crate) fn add(&mut self, filing: impl Into<Filing>, example: impl FnOnce() -> Example) {
-        let filing = self.known_or_others(filing.into());
-        let cases = self.cases.entry(filing).or_default();
+        let filing = filing.into();
+        let known = self.known_or_others(filing.clone());
+        let cases = self.cases.entry(known).or_default();
         cases.count += 1;
-        if cases.examples.len() < EXAMPLES {
-            cases.examples.push(example());
+        let wanted = cases.examples.len() < EXAMPLES;
+        if !wanted && self.watch.is_none() {
+            return;
+        }
+        let example = example();
+        if let Some(watch) = &mut self.watch {
+            watch.add(&filing, &example);
+        }
+        if wanted {
+            cases.examples.push(example);
         }
     }
 
     /// Takes a case back that later evidence has refuted.
     pub(crate) fn retract(&mut self, filing: &Filing, request: Option<RequestId>) {
+        if let Some(watch) = &mut self.watch {
+            watch.retract(filing, request);
+        }
         let others = filing.key.others();
         let filing = if self.cases.contains_key(filing) { filing } else { &others };
         let Some(cases) = self.cases.get_mut(filing) else { return };
@@ -201,7 +216,7 @@ impl Findings {
     }
 
     /// The finding that a filing's cases follow from: the strongest of its roots that was found.
-    fn root_of<'a>(&self, filing: &'a Filing) -> Option<&'a FindingKey> {
+    pub(crate) fn root_of<'a>(&self, filing: &'a Filing) -> Option<&'a FindingKey> {
         filing.roots.iter().find(|root| self.stands(root))
     }
 
@@ -241,6 +256,11 @@ impl Findings {
         let mut findings: Vec<_> = standing.into_iter().map(|(key, finding)| finding.named(key, losses)).collect();
         weigh(&mut findings, &self.severity);
         findings
+    }
+
+    /// Everything that was found about the request that is watched.
+    pub(crate) fn watched(&self) -> Option<Watched> {
+        Some(self.watch.as_ref()?.watched(self))
     }
 
     /// How many cases there are, of all findings together that are worth a look.

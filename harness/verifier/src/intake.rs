@@ -5,41 +5,34 @@ use std::sync::Arc;
 use crate::accounts::AccountId;
 use crate::assemble::{ClaimedBy, MatchedBy, SeenSpan};
 use crate::contract::{ForeignSpans, Per};
-use crate::event::{Correlation, Export, ExportAnswer, Peer};
+use crate::event::{Export, ExportAnswer, Peer};
 use crate::finding::{Cause, Example, Filing, FindingCode, FindingKey, Severity};
-use crate::id::{InvocationId, MessageId, RequestId, TraceId};
+use crate::id::{RequestId, TraceId};
 use crate::ledger::MessageRecord;
-use crate::otlp::SpanRef;
-use crate::roles::Part;
+use crate::otlp::{ResourceRef, SpanRef};
+use crate::roles::{Part, RoleId};
 use crate::rules::request::late_by_thaw_evidence;
+use crate::rules::span::{Named, Said};
 use crate::settled::{SpanPlace, late_flaw};
 use crate::tally::{PlaceState, TraceState};
 use crate::time::Timestamp;
 use crate::verifier::Verifier;
 
-/// What a span says in its attributes of what it is for.
-#[derive(Debug, Clone, Default)]
-struct Named {
-    request: Option<RequestId>,
-    message: Option<MessageId>,
-    invocation: Option<InvocationId>,
-}
+/// How many findings about resources are told apart, so that each is told once: far more than processes have.
+const TOLD: usize = 1_024;
 
-impl Named {
-    fn by(span: &SpanRef<'_>, correlation: &Correlation, run: u32) -> Self {
-        let mut named = Self::default();
-        for attribute in span.attributes() {
-            let is = |keys: &[String]| keys.iter().any(|key| key == attribute.key);
-            if named.request.is_none() && is(&correlation.request) {
-                named.request = RequestId::find_in(&attribute.value.text()).filter(|request| request.run() == run);
-            } else if is(&correlation.message) {
-                named.message = Some(MessageId::new(attribute.value.text()));
-            } else if is(&correlation.invocation) {
-                named.invocation = Some(InvocationId::new(attribute.value.text()));
-            }
-        }
-        named
-    }
+/// Who made the spans of a resource.
+struct Sender<'a> {
+    resource: ResourceRef<'a>,
+    service: Arc<str>,
+    peer: Arc<Peer>,
+    received: Timestamp,
+    /// Why the endpoint did not store the span that is taken in.
+    refusal: Option<Cause>,
+    /// Whether something that fails a run is wrong with the resource.
+    flawed: bool,
+    /// The roles that the resource was looked at for, and whether it lacks what they ask for.
+    roles: Vec<(RoleId, bool)>,
 }
 
 impl Verifier {
@@ -50,19 +43,61 @@ impl Verifier {
         let peer = Arc::new(export.peer.clone());
         let mut place = 0;
         for resource in export.payload.resources() {
-            let service: Arc<str> = self.names.intern(&resource.service_name().unwrap_or_default());
-            if !service.is_empty() {
-                self.processes.learn(&service, &export.peer);
-            }
+            let mut sender = self.sender(&resource, &peer, received);
             for span in resource.spans() {
-                let refusal =
+                sender.refusal =
                     if export.answer.stores(place) { None } else { self.processes.refusal_cause(&export.answer) };
-                let named = Named::by(&span, &self.setup.correlation, self.setup.tag);
-                let seen = self.seen(&span, &service, &peer, (received, refusal, &named));
-                self.take_span(seen, &named);
+                self.take_span(&span, &mut sender);
                 place += 1;
             }
         }
+    }
+
+    /// Who made the spans of a resource, and what is wrong with what it says.
+    fn sender<'a>(&mut self, resource: &ResourceRef<'a>, peer: &Arc<Peer>, received: Timestamp) -> Sender<'a> {
+        let service = self.names.intern(&resource.service_name().unwrap_or_default());
+        if !service.is_empty() {
+            self.processes.learn(&service, peer);
+        }
+        let mut sender = Sender {
+            resource: *resource,
+            service,
+            peer: Arc::clone(peer),
+            received,
+            refusal: None,
+            flawed: false,
+            roles: Vec::new(),
+        };
+        // What anybody sends to an open listener is no business of the run's.
+        if **peer != Peer::Anyone {
+            sender.flawed = self.judge_resource(&sender, None);
+        }
+        sender
+    }
+
+    /// Tells what is wrong with a resource, once for each process; answers whether that fails a run.
+    fn judge_resource(&mut self, sender: &Sender<'_>, role: Option<RoleId>) -> bool {
+        let said = self.setup.rules.resource(&sender.resource, role);
+        let is_failure = |said: &Said| self.findings.severity_of(said.code) == Severity::Failure;
+        let flawed = said.iter().any(is_failure);
+        for Said { code, cause, evidence } in said {
+            let key = FindingKey { code, cause, subject: self.processes.name_of(&sender.peer) };
+            if self.told.len() < TOLD && self.told.insert((key.clone(), evidence.clone())) {
+                self.findings.add(key, || Example { evidence: vec![evidence], ..Example::default() });
+            }
+        }
+        flawed
+    }
+
+    /// Whether the resource of a span in a role is not what the contract asks for.
+    fn is_resource_flawed(&mut self, sender: &mut Sender<'_>, role: Option<RoleId>) -> bool {
+        let Some(role) = role else { return sender.flawed };
+        if let Some((_, flawed)) = sender.roles.iter().find(|(known, _)| *known == role) {
+            return sender.flawed || *flawed;
+        }
+        let flawed = self.judge_resource(sender, Some(role));
+        sender.roles.push((role, flawed));
+        sender.flawed || flawed
     }
 
     /// `export-unauthenticated`, and `export-rejected` where spans are lost at once: who gets a partial success
@@ -83,59 +118,85 @@ impl Verifier {
         self.findings.add(key, || Example { evidence: vec![evidence], ..Example::default() });
     }
 
-    fn seen(
-        &mut self,
-        span: &SpanRef<'_>,
-        service: &Arc<str>,
-        peer: &Arc<Peer>,
-        (received, refusal, named): (Timestamp, Option<Cause>, &Named),
-    ) -> SeenSpan {
-        SeenSpan {
+    fn take_span(&mut self, span: &SpanRef<'_>, sender: &mut Sender<'_>) {
+        let part = self.setup.roles.part(&sender.service, span.name);
+        let role = if let Part::Role(role) = part { Some(role) } else { None };
+        let (named, mut said) = self.setup.rules.span(span, role, Some(sender.received));
+        said.extend(self.span_across_freeze(span, sender));
+        // What anybody sends to an open listener is no business of the run's.
+        if part == Part::Foreign && *sender.peer == Peer::Anyone {
+            said.clear();
+        }
+        // First, because it tells what is wrong with the resource, whatever is wrong with the span.
+        let is_resource_flawed = self.is_resource_flawed(sender, role);
+        let is_failure = |said: &Said| self.findings.severity_of(said.code) == Severity::Failure;
+        let flawed = is_resource_flawed || said.iter().any(is_failure);
+        let seen = SeenSpan {
             trace_id: span.trace_id(),
             span_id: span.span_id(),
             parent: span.parent(),
-            part: self.setup.roles.part(service, span.name),
-            service: Arc::clone(service),
+            part,
+            service: Arc::clone(&sender.service),
             name: self.names.intern(span.name),
             kind: span.kind,
             flags: span.flags,
             failed: span.status.is_error(),
             links: span.links().map(|link| link.target()).collect(),
-            peer: Arc::clone(peer),
-            cycle: self.processes.cycle_of(peer),
+            peer: Arc::clone(&sender.peer),
+            cycle: self.processes.cycle_of(&sender.peer),
             start: span.start,
             end: span.end,
-            received,
-            stored: refusal.is_none(),
-            refusal,
-            flawed: false,
+            received: sender.received,
+            stored: sender.refusal.is_none(),
+            refusal: sender.refusal,
+            flawed,
             content: xxhash_rust::xxh3::xxh3_64(span.raw),
             names: named.request,
-        }
+        };
+        self.take_seen(seen, &named, said);
     }
 
-    fn take_span(&mut self, span: SeenSpan, named: &Named) {
+    /// `span-across-freeze`.
+    fn span_across_freeze(&self, span: &SpanRef<'_>, sender: &Sender<'_>) -> Option<Said> {
+        let frozen = self.processes.was_frozen_between(&sender.peer, span.start, span.end);
+        let evidence =
+            || format!("it lasted {:.1?}, and its environment was frozen in between", span.end.since(span.start));
+        frozen.then(|| Said { code: FindingCode::SpanAcrossFreeze, cause: Cause::EndedAfterThaw, evidence: evidence() })
+    }
+
+    fn take_seen(&mut self, span: SeenSpan, named: &Named, said: Vec<Said>) {
         self.tally.spans.exported += 1;
         match span.stored {
             true => self.tally.spans.received += 1,
             false => self.tally.spans.rejected += 1,
         }
         if let Some(account) = self.account_of(&span, named) {
-            self.take_into_account(&account, span);
+            self.take_into_account(&account, span, said);
             return;
         }
         match self.owner_of(&span, named) {
-            Some((request, matched_by)) => self.assign(request, span, matched_by),
-            None if span.stored => self.keep(span),
+            Some((request, matched_by)) => self.assign(request, span, matched_by, said),
+            None if span.stored => self.keep(span, said),
             None => {}
         }
     }
 
     /// Keeps a span whose request is not known yet.
-    fn keep(&mut self, span: SeenSpan) {
+    fn keep(&mut self, span: SeenSpan, said: Vec<Said>) {
         match self.assembly.kept_twin(&span).map(|twin| twin.content) {
             Some(content) => self.came_again(None, &span, content),
-            None => self.assembly.keep(span),
+            None => {
+                self.tell(None, &span, said);
+                self.assembly.keep(span);
+            }
+        }
+    }
+
+    /// Files what is wrong with what a span says of itself.
+    fn tell(&mut self, request: Option<RequestId>, span: &SeenSpan, said: Vec<Said>) {
+        for Said { code, cause, evidence } in said {
+            let evidence = format!("span {} {:?} of {}: {evidence}", span.span_id, span.name, span.service);
+            self.add(self.about(code, cause, span), request, span, evidence);
         }
     }
 
@@ -148,7 +209,7 @@ impl Verifier {
         self.accounts.account_of(per, span, named.invocation.as_ref())
     }
 
-    fn take_into_account(&mut self, id: &AccountId, span: SeenSpan) {
+    fn take_into_account(&mut self, id: &AccountId, span: SeenSpan, said: Vec<Said>) {
         let Some(account) = self.accounts.get_mut(id) else { return };
         if let Some(twin) = account.spans.iter().find(|known| known.stored && known.key() == span.key()) {
             let content = twin.content;
@@ -157,10 +218,15 @@ impl Verifier {
             }
             return;
         }
-        if account.judged.is_some() && span.stored {
+        let is_late = account.judged.is_some();
+        if span.stored {
+            self.tell(None, &span, said);
+        }
+        if is_late && span.stored {
             self.came_after_the_account(id, span);
             return;
         }
+        let Some(account) = self.accounts.get_mut(id) else { return };
         account.spans.push(span);
         self.judge_account_if_complete(id);
     }
@@ -213,9 +279,9 @@ impl Verifier {
         keys.into_iter().find_map(|(key, request)| Some((request()?, key)))
     }
 
-    fn assign(&mut self, request: RequestId, span: SeenSpan, matched_by: MatchedBy) {
+    fn assign(&mut self, request: RequestId, span: SeenSpan, matched_by: MatchedBy, said: Vec<Said>) {
         if self.ledger.request(request).is_none() {
-            self.assign_settled(request, span);
+            self.assign_settled(request, span, said);
             return;
         }
         let again =
@@ -227,6 +293,9 @@ impl Verifier {
             Some(_) if !span.stored => {}
             _ => {
                 let trace = span.trace_id;
+                if span.stored {
+                    self.tell(Some(request), &span, said);
+                }
                 self.assembly.assign(request, span, matched_by);
                 self.bind(trace, request, ClaimedBy::Span);
                 self.settle_if_complete(request);
@@ -247,7 +316,7 @@ impl Verifier {
     fn bind(&mut self, trace: TraceId, request: RequestId, by: ClaimedBy) {
         for span in self.assembly.bind(trace, request, by) {
             let key = if span.trace_id == trace { MatchedBy::TraceId } else { MatchedBy::Link };
-            self.assign(request, span, key);
+            self.assign(request, span, key, Vec::new());
         }
         if self.assembly.request_of(trace) == Some(request) {
             self.ledger.adopt(request, trace);
@@ -255,7 +324,7 @@ impl Verifier {
     }
 
     /// A span of a request that was settled before, or never sent.
-    fn assign_settled(&mut self, request: RequestId, span: SeenSpan) {
+    fn assign_settled(&mut self, request: RequestId, span: SeenSpan, said: Vec<Said>) {
         if !span.stored {
             return;
         }
@@ -268,6 +337,8 @@ impl Verifier {
             return;
         }
         tombstone.spans.push((span.trace_id, span.span_id, span.content));
+        self.tell(Some(request), &span, said);
+        let Some(tombstone) = self.settled.requests.get_mut(&request) else { return };
         let before = tombstone.state();
         match tombstone.take_place(&span) {
             Some(place) => self.came_after_all(request, before, &place, &span),
@@ -356,6 +427,9 @@ impl Verifier {
     /// A finding about one span that came outside its request's settling.
     fn add(&mut self, filing: Filing, request: Option<RequestId>, span: &SeenSpan, evidence: String) {
         let trace = Some(span.trace_id);
+        if let Some(watch) = &mut self.findings.watch {
+            watch.mark(request, filing.key.code, span);
+        }
         self.findings.add(filing, || Example { request, trace, evidence: vec![evidence], ..Example::default() });
     }
 

@@ -28,6 +28,7 @@
 //! | [`tally`] | what was counted, and the equations that must balance |
 //! | [`verifier`] | told what happened, it judges |
 //! | [`verdict`] | the one place where a run passes or fails |
+//! | [`watch`] | everything that was found about one request |
 
 mod accounts;
 mod assemble;
@@ -59,6 +60,7 @@ mod tree;
 pub mod verdict;
 pub mod verifier;
 mod violation;
+pub mod watch;
 
 pub use contract::TraceContract;
 pub use event::{Event, EventKind, Peer};

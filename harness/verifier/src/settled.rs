@@ -65,6 +65,9 @@ impl Settlement {
         let found = violations(case, &matching);
         let example = || example(case, &matching, &found);
         found.iter().for_each(|violation| findings.add(violation.filing(), example));
+        if let Some(watch) = &mut findings.watch {
+            watch.settle(case, &matching, &found);
+        }
         let tombstone = Tombstone::new(case, &matching, &found, findings);
         Self { matching, tombstone, found }
     }

@@ -31,8 +31,13 @@ pub(crate) enum TextRule {
 }
 
 impl TextRule {
-    fn pattern(pattern: &str) -> Result<Self, InvalidPattern> {
-        let regex = Regex::new(&format!(r"\A(?:{pattern})\z"));
+    /// The rule that a text is matched as a whole.
+    ///
+    /// # Errors
+    /// If the pattern is no regular expression.
+    pub(crate) fn pattern(pattern: &str) -> Result<Self, InvalidPattern> {
+        // By itself first: `a)(b` would be one in the group that ties it to beginning and end.
+        let regex = Regex::new(pattern).and_then(|_| Regex::new(&format!(r"\A(?:{pattern})\z")));
         let regex = regex.map_err(|source| InvalidPattern { pattern: pattern.to_owned(), source })?;
         Ok(Self::Pattern { text: pattern.to_owned(), regex })
     }
@@ -67,11 +72,6 @@ impl TextRule {
             Self::Exact(exact) => exact == text,
             Self::Pattern { regex, .. } => regex.is_match(text),
         }
-    }
-
-    /// Whether it is one text and no other.
-    pub(crate) const fn is_exact(&self) -> bool {
-        matches!(self, Self::Exact(_))
     }
 }
 

@@ -1,16 +1,16 @@
 //! The verifier: told what happened, it judges.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::accounts::{AccountId, Accounts};
 use crate::assemble::Assembly;
 use crate::contract::{ForeignSpans, Per};
-use crate::event::{Carrier, Correlation, Event, EventKind, Patience, Peer, RequestOutcome, RunStarted};
+use crate::event::{Carrier, Event, EventKind, Patience, Peer, RequestOutcome, RunStarted};
 use crate::expect::is_sent_again;
-use crate::finding::{Example, FindingCode, Findings};
-use crate::id::RequestId;
+use crate::finding::{Example, FindingCode, FindingKey, Findings};
+use crate::id::{RequestId, TraceId};
 use crate::ledger::{Ledger, MessageRecord, RequestRecord};
 use crate::losses::Losses;
 use crate::matching::{Case, Matching};
@@ -19,6 +19,7 @@ use crate::processes::{ProcessFinding, Processes};
 use crate::roles::Roles;
 use crate::rules::account::{AccountCase, AccountVerdict};
 use crate::rules::request::{carrier_malformed, carrier_missing};
+use crate::rules::span::SpanRules;
 use crate::settled::{Settled, Settlement, SpanPlace, row_of};
 use crate::stalls::Stalls;
 use crate::tally::{PlaceState, Tally, TraceState};
@@ -26,6 +27,7 @@ use crate::time::Timestamp;
 use crate::traceparent::TraceParent;
 use crate::verdict::Judgement;
 use crate::violation::{Place, Violation};
+use crate::watch::{Watch, Watched};
 
 /// Judges one run from its events.
 ///
@@ -45,6 +47,8 @@ pub struct Verifier {
     pub(crate) names: Names,
     losses: Losses,
     stalls: Stalls,
+    /// What was found about resources, so that it is told once for each process.
+    pub(crate) told: HashSet<(FindingKey, String)>,
     /// How many spans of each kind that the contract allows have come from whom, without a request.
     pub(crate) extras: HashMap<(u16, Arc<Peer>), u32>,
     /// The evidence that was lost: what, and how much of it.
@@ -62,9 +66,8 @@ pub(crate) struct Setup {
     started: bool,
     /// What is wrong with the contract, if it cannot be used.
     unusable: Option<String>,
-    pub(crate) tag: u32,
-    pub(crate) correlation: Correlation,
     pub(crate) roles: Roles,
+    pub(crate) rules: SpanRules,
     pub(crate) foreign: ForeignSpans,
     is_sampling: bool,
     pub(crate) patience: Patience,
@@ -83,6 +86,24 @@ pub struct Pending {
 }
 
 impl Verifier {
+    /// One that keeps everything that it finds about this request, and not only the first cases.
+    pub fn watching(request: RequestId) -> Self {
+        let mut verifier = Self::default();
+        verifier.findings.watch = Some(Watch::new(request));
+        verifier
+    }
+
+    /// Everything that was found about the request that is watched, if one is. Provisional until the last event
+    /// was handled.
+    pub fn watched(&self) -> Option<Watched> {
+        self.findings.watched()
+    }
+
+    /// The request that a trace belongs to, as far as is known by now and still remembered.
+    pub fn request_of(&self, trace: TraceId) -> Option<RequestId> {
+        self.assembly.request_of(trace)
+    }
+
     /// Takes one event, in the order of the journal.
     pub fn handle(&mut self, event: &Event) {
         self.now = self.now.max(event.at);
@@ -129,16 +150,19 @@ impl Verifier {
     }
 
     fn start(&mut self, run: &RunStarted) {
-        let (roles, unusable) = match Roles::new(&run.contract) {
-            Ok(roles) => (roles, None),
-            Err(error) => (Roles::default(), Some(error.to_string())),
+        let prepared = Roles::new(&run.contract).and_then(|roles| {
+            let rules = SpanRules::new(Some(&run.contract), &roles, &run.correlation, run.tag)?;
+            Ok((roles, rules))
+        });
+        let ((roles, rules), unusable) = match prepared {
+            Ok(prepared) => (prepared, None),
+            Err(error) => (Default::default(), Some(error.to_string())),
         };
         self.setup = Setup {
             started: true,
             unusable,
-            tag: run.tag,
-            correlation: run.correlation.clone(),
             roles,
+            rules,
             foreign: run.contract.foreign,
             is_sampling: run.contract.sampling.is_some(),
             patience: run.patience,
@@ -146,7 +170,9 @@ impl Verifier {
         };
         self.processes = Processes::new(&run.entry, run.patience.flush_budget);
         self.accounts = Accounts::new(&self.setup.roles);
+        let watch = self.findings.watch.take();
         self.findings = Findings::weighing(run.contract.severity.clone());
+        self.findings.watch = watch;
         for (_, role) in self.setup.roles.iter() {
             self.tally.per_mut(role.span.per).roles += 1;
         }
@@ -169,38 +195,52 @@ impl Verifier {
                 RequestOutcome::Answered { accepted: true, .. } => {
                     requests.accepted += 1;
                     self.tally.traces.expected += 1;
-                    self.ask(Per::Request, 1, |_, _| true);
+                    self.ask(Per::Request, |_, _| true);
                 }
                 RequestOutcome::Answered { accepted: false, .. } => requests.refused += 1,
                 RequestOutcome::Unanswered { .. } => requests.unanswered += 1,
             },
             EventKind::MessageSent { queue, .. } => {
                 self.tally.messages += 1;
-                self.ask(Per::Message, 1, |of_queue, _| of_queue.is_none_or(|wanted| wanted == queue));
+                self.ask(Per::Message, |of_queue, _| of_queue.is_none_or(|wanted| wanted == queue));
             }
             EventKind::EnvironmentInitialized { environment, .. } => {
                 let host = self.processes.host(environment);
                 if !self.processes.was_initialized(environment) {
-                    self.ask(Per::Environment, 1, |_, function| host.is_of(function));
+                    self.ask(Per::Environment, |_, function| host.is_of(function));
                 }
             }
             EventKind::InvocationStarted { environment, deliveries, .. } => {
                 self.tally.deliveries += deliveries.len() as u64;
                 let host = self.processes.host(environment);
-                self.ask(Per::Delivery, deliveries.len() as u64, |_, function| host.is_of(function));
-                self.ask(Per::Invocation, 1, |_, function| host.is_of(function));
+                for delivery in deliveries {
+                    let queue = self.ledger.message(&delivery.message).map(|message| &*message.queue);
+                    let is_of = |wanted: Option<&str>| wanted.is_none() || queue.is_none() || queue == wanted;
+                    let asked = self.asked(Per::Delivery, |queue, function| is_of(queue) && host.is_of(function));
+                    self.count_asked(Per::Delivery, asked);
+                }
+                self.ask(Per::Invocation, |_, function| host.is_of(function));
             }
             _ => {}
         }
     }
 
-    /// Counts the spans that `rows` ledger rows of a kind ask for, by the queue and the function of each role.
-    fn ask(&mut self, per: Per, rows: u64, is_asked: impl Fn(Option<&str>, Option<&str>) -> bool) {
+    /// Counts the spans that a ledger row asks for, by the queue and the function of each role.
+    fn ask(&mut self, per: Per, is_asked: impl Fn(Option<&str>, Option<&str>) -> bool) {
+        let asked = self.asked(per, is_asked);
+        self.count_asked(per, asked);
+    }
+
+    /// How many spans a ledger row asks for.
+    fn asked(&self, per: Per, is_asked: impl Fn(Option<&str>, Option<&str>) -> bool) -> u64 {
         let roles = self.setup.roles.iter().filter(|(_, role)| role.span.per == per);
         let asked = roles.filter(|(_, role)| is_asked(role.span.queue.as_deref(), role.span.function.as_deref()));
-        let count = asked.count() as u64;
-        if count > 0 {
-            self.tally.per_mut(per).asked += rows * count;
+        asked.count() as u64
+    }
+
+    fn count_asked(&mut self, per: Per, asked: u64) {
+        if asked > 0 {
+            self.tally.per_mut(per).asked += asked;
         }
     }
 

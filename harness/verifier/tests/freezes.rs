@@ -112,7 +112,7 @@ fn timer_whose_export_also_holds_the_present_span_is_no_flush_that_nobody_awaits
     frozen(&mut story, Ids(0), 0, 0);
     delivered(&mut story, Ids(1));
     let (peer, mut present) = consumer(Ids(1), 1);
-    present.end = story.now();
+    (present.start, present.end) = (story.now(), story.now());
     story.tell_spans(peer, vec![consumer(Ids(0), 1).1, present]);
     frozen(&mut story, Ids(1), 1, 0);
     assert_findings(&story.ended(), &[LATE]);

@@ -1,5 +1,7 @@
 //! The core is told, it never asks: no I/O, no clock, no runtime.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is how it fails")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -3,7 +3,7 @@
 //! Accepts exactly what prost accepts, which is what the endpoint's answers depended on before it read the wire
 //! itself: known fields have their wire types, texts are UTF-8, and messages are nested 100 deep at most.
 
-use super::wire::{Fields, Value};
+use super::wire::{DEEPEST, Fields, Value};
 
 /// The bytes are no message of their type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,9 +31,6 @@ pub enum Malformed {
     #[error("messages are nested more than 100 deep")]
     TooDeep,
 }
-
-/// How deep messages may be nested (prost's `RECURSION_LIMIT`).
-const DEEPEST: u32 = 100;
 
 /// A field's type.
 #[derive(Clone, Copy)]
@@ -116,10 +113,13 @@ pub(super) fn validate(bytes: &[u8]) -> Result<(), Malformed> {
 
 impl Message {
     fn validate(&'static self, bytes: &[u8], depth: u32) -> Result<(), Malformed> {
-        for field in Fields::new(bytes) {
+        for field in Fields::within(bytes, depth) {
             let (number, value) = field.map_err(|_| Malformed::NotProtobuf)?;
-            if let Some(wanted) = self.field(number) {
-                self.validate_field(number, wanted, value, depth)?;
+            match self.field(number) {
+                Some(wanted) => self.validate_field(number, wanted, value, depth)?,
+                // prost counts what it skips as one level deeper.
+                None if depth == 0 => return Err(Malformed::TooDeep),
+                None => {}
             }
         }
         Ok(())

@@ -21,24 +21,31 @@ pub(super) enum Value<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotFields;
 
-/// How deep groups may be nested (prost's limit for all nesting).
-const DEEPEST_GROUP: u32 = 100;
+/// How deep messages and groups may be nested, all together (prost's `RECURSION_LIMIT`).
+pub(super) const DEEPEST: u32 = 100;
 
 /// Reads the fields of a message one after the other. After an error there is nothing more.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fields<'a> {
     rest: &'a [u8],
+    /// How much deeper groups may be nested.
+    depth: u32,
 }
 
 impl<'a> Fields<'a> {
     /// The fields of a message.
     pub(super) const fn new(message: &'a [u8]) -> Self {
-        Self { rest: message }
+        Self::within(message, DEEPEST)
+    }
+
+    /// The fields of a message that is nested in others, so that only so much deeper nesting is left.
+    pub(super) const fn within(message: &'a [u8], depth: u32) -> Self {
+        Self { rest: message, depth }
     }
 
     fn field(&mut self) -> Result<(u32, Value<'a>), NotFields> {
         let (number, wire_type) = self.key()?;
-        Ok((number, self.value(number, wire_type, DEEPEST_GROUP)?))
+        Ok((number, self.value(number, wire_type, self.depth)?))
     }
 
     fn key(&mut self) -> Result<(u32, u8), NotFields> {
@@ -66,6 +73,7 @@ impl<'a> Fields<'a> {
         loop {
             match self.key()? {
                 (end, 4) if end == number => return Ok(Value::Group),
+                _ if depth == 0 => return Err(NotFields),
                 (inner, wire_type) => self.value(inner, wire_type, depth)?,
             };
         }
@@ -120,7 +128,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// The messages (or texts, or bytes) in the fields with a number.
-pub(super) fn all<'a>(message: &'a [u8], number: u32) -> impl Iterator<Item = &'a [u8]> + Clone {
+pub(super) fn all(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> + Clone {
     Fields::new(message).filter_map(move |field| match field {
         Ok((found, Value::Bytes(bytes))) if found == number => Some(bytes),
         _ => None,

@@ -1,22 +1,51 @@
 //! Recorded telemetry, judged without a ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::cause::Cause;
 use crate::code::{FindingCode, Severity};
 use crate::contract::{ForeignSpans, TraceContract};
+use crate::event::Correlation;
 use crate::finding::{Example, Filing, Finding, FindingKey, Findings, weigh, weight};
 use crate::id::{SpanId, TraceId};
 use crate::losses::Losses;
+use crate::otlp::{Payload, ResourceRef, SpanRef};
 use crate::recorded::drawing::Drawing;
 use crate::recorded::judge::{Court, Found, Judged};
 use crate::recorded::store::{RecordedTrace, Store};
 use crate::roles::{Part, RoleId, Roles};
 use crate::rules::conformance::fragment_cause;
-use crate::rules::trace::{TraceLink, TraceSpan};
+use crate::rules::span::{Said, SpanRules};
+use crate::rules::trace::{ProcessId, TraceLink, TraceSpan};
 use crate::tally::Tally;
 use crate::text::InvalidPattern;
 use crate::verdict::Judgement;
+
+/// How many findings about resources are told apart, so that each is told once.
+const TOLD: usize = 1_024;
+
+/// What tells one process from another (OpenTelemetry semantic conventions, "Service", "Process", "FaaS", "Host",
+/// "Kubernetes"). Other attributes may be added to some exports and not to others, by a collector for one.
+const IDENTIFYING: [&str; 8] = [
+    "service.name",
+    "service.namespace",
+    "service.instance.id",
+    "process.pid",
+    "faas.instance",
+    "host.id",
+    "host.name",
+    "k8s.pod.uid",
+];
+
+/// A fingerprint of what tells a resource's process from others.
+fn fingerprint(resource: &ResourceRef<'_>) -> u64 {
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    for key in IDENTIFYING {
+        hash.update(resource.attribute(key).unwrap_or_default().as_bytes());
+        hash.update(&[0]);
+    }
+    hash.digest()
+}
 
 /// Judges recorded telemetry: spans alone, without a ledger.
 ///
@@ -34,6 +63,10 @@ pub struct Recorded {
     findings: Findings,
     /// What is wrong with single spans by what they say of themselves, where an example shows it.
     said: BTreeMap<TraceId, Vec<(SpanId, FindingCode)>>,
+    /// What was found about resources, so that it is told once for each service.
+    told: HashSet<(String, String)>,
+    rules: SpanRules,
+    doubts: Vec<String>,
     tally: Tally,
 }
 
@@ -50,8 +83,96 @@ impl Recorded {
             let weights = BTreeMap::from([(FindingCode::RootMultiple, Severity::Info)]);
             return Ok(Self { weights, ..Self::default() });
         };
-        let roles = Some(Roles::new(&contract)?);
-        Ok(Self { roles, weights: contract.severity, foreign: contract.foreign, ..Self::default() })
+        let roles = Roles::new(&contract)?;
+        let rules = SpanRules::new(Some(&contract), &roles, &Correlation::default(), 0)?;
+        let (roles, foreign) = (Some(roles), contract.foreign);
+        Ok(Self { roles, rules, weights: contract.severity, foreign, ..Self::default() })
+    }
+
+    /// Notes that a part of the recording is not there, so that it proves nothing.
+    pub fn doubt(&mut self, doubt: String) {
+        self.doubts.push(doubt);
+    }
+
+    /// Takes the spans of an export in. Nobody knows when it was received.
+    pub fn take(&mut self, payload: &Payload) {
+        for resource in payload.resources() {
+            let service = resource.service_name().unwrap_or_default();
+            let process = self.store.process(fingerprint(&resource));
+            let flawed = self.judge_resource(&resource, None, &service);
+            for span in resource.spans() {
+                self.take_span(&span, &resource, (&service, process, flawed));
+            }
+        }
+    }
+
+    fn take_span(
+        &mut self,
+        span: &SpanRef<'_>,
+        resource: &ResourceRef<'_>,
+        (service, process, flawed): (&str, ProcessId, bool),
+    ) {
+        let roles = self.roles.as_ref();
+        let name = self
+            .store
+            .names
+            .id(service, span.name, || roles.map_or(Part::Foreign, |roles| roles.part(service, span.name)));
+        let role = if let Part::Role(role) = self.store.names.get(name).part { Some(role) } else { None };
+        let (_, said) = self.rules.span(span, role, None);
+        let of_role = role.is_some() && self.judge_resource(resource, role, service);
+        let (trace, span_id) = (span.trace_id(), span.span_id());
+        let is_failure = |said: &Said| weight(said.code, &self.weights) == Severity::Failure;
+        if flawed || of_role || said.iter().any(is_failure) {
+            self.store.traces.entry(trace).or_default().flawed = true;
+        }
+        let subject = self.subject(role, service, span.name);
+        said.into_iter().for_each(|said| self.tell(said, &subject, Some((trace, span_id))));
+        let link = |(trace_id, linked)| TraceLink { from: span_id, trace_id, span_id: linked };
+        let recorded = TraceSpan {
+            span_id,
+            parent: span.parent(),
+            start: span.start,
+            end: span.end,
+            content: xxhash_rust::xxh3::xxh3_64(span.raw),
+            process,
+            name,
+            flags: span.flags,
+            kind: span.kind,
+        };
+        self.keep(trace, recorded, span.links().map(|found| link(found.target())));
+    }
+
+    fn subject(&self, role: Option<RoleId>, service: &str, name: &str) -> String {
+        match &self.roles {
+            Some(roles) => roles.subject(role, service, name),
+            None => format!("{service} {name:?}"),
+        }
+    }
+
+    /// Tells what is wrong with a resource, once for each service; answers whether that fails a recording.
+    fn judge_resource(&mut self, resource: &ResourceRef<'_>, role: Option<RoleId>, service: &str) -> bool {
+        let said = self.rules.resource(resource, role);
+        let flawed = said.iter().any(|said| weight(said.code, &self.weights) == Severity::Failure);
+        let subject = if service.is_empty() { "resource".to_owned() } else { format!("service {service}") };
+        for said in said {
+            if self.told.len() < TOLD && self.told.insert((subject.clone(), said.evidence.clone())) {
+                self.tell(said, &subject, None);
+            }
+        }
+        flawed
+    }
+
+    /// Files what is wrong with what a span or a resource says of itself.
+    fn tell(&mut self, Said { code, cause, evidence }: Said, subject: &str, span: Option<(TraceId, SpanId)>) {
+        let key = FindingKey { code, cause, subject: subject.to_owned() };
+        let trace = span.map(|(trace, _)| trace);
+        let said = &mut self.said;
+        self.findings.add(key, || {
+            if let Some((trace, span)) = span {
+                said.entry(trace).or_default().push((span, code));
+            }
+            Example { trace, evidence: vec![format!("{code}: {evidence}")], ..Example::default() }
+        });
     }
 
     /// Keeps a span until its trace is judged.
@@ -79,7 +200,7 @@ impl Recorded {
         let mut findings = session.findings.to_vec(&Losses::default());
         draw(court, &self.said, &mut findings);
         weigh(&mut findings, &self.weights);
-        Judgement::new(session.tally, findings, Vec::new())
+        Judgement::new(session.tally, findings, self.doubts)
     }
 }
 
@@ -362,6 +483,19 @@ mod tests {
     }
 
     #[test]
+    fn consumer_that_should_link_and_is_below_its_producer_is_there_without_the_link() {
+        let both = format!("{ONBOARDING} link=producer");
+        check(Some(&both), &[HEALTHY], Conclusion::Failed, &["link-missing consumer 1"]);
+    }
+
+    #[test]
+    fn trace_in_two_parts_is_counted_once() {
+        let head = "api SERVER 1 \"POST /x\"\n api PRODUCER 2 \"send\"";
+        let traces = recording(Some(ONBOARDING), &[head, "worker CONSUMER 3 \"process\""]).finish().tally.traces;
+        assert_eq!((traces.expected, traces.complete), (1, 0));
+    }
+
+    #[test]
     fn link_to_a_trace_that_was_not_recorded_may_be_right() {
         check(None, &["worker CONSUMER 3 \"process\" link=7:2"], Conclusion::Passed, &[]);
         check(Some(LINKED), &["worker CONSUMER 3 \"process\" link=7:2"], Conclusion::Passed, &[]);
@@ -377,6 +511,9 @@ mod tests {
         text.bytes().fold(7, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
     }
 
+    /// Trace, id, parent, kind and name, flags, and a link.
+    type Wild = (u64, u64, Option<u64>, usize, u32, Option<(u64, u64)>);
+
     proptest! {
         #[test]
         fn any_spans_can_be_judged_in_any_order_and_the_books_balance(
@@ -385,7 +522,7 @@ mod tests {
         ) {
             let kinds = ["SERVER", "PRODUCER", "CONSUMER", "INTERNAL", "CLIENT", "UNSPECIFIED"];
             let names = [("api", "POST /x"), ("api", "send"), ("worker", "process"), ("worker", "?"), ("other", "x"), ("api", "y")];
-            let line = |(_, id, parent, kind, flags, link): &(u64, u64, Option<u64>, usize, u32, Option<(u64, u64)>)| {
+            let line = |(_, id, parent, kind, flags, link): &Wild| {
                 let parent = parent.map(|parent| format!(" parent={parent}")).unwrap_or_default();
                 let link = link.map(|(trace, id)| format!(" link={trace}:{id}")).unwrap_or_default();
                 let (service, name) = names[*kind];

@@ -48,7 +48,7 @@ impl Checker<'_> {
 
     fn lacks_a_producer(&self) -> bool {
         let is_sender = |per| per == Per::Message || (per == Per::Request && !self.sends());
-        let absent = self.case.is_unsampled() || self.matching.misnamed.iter().next().is_some();
+        let absent = self.case.is_unsampled() || !self.matching.misnamed.is_empty();
         absent || self.matching.missing().any(|(_, slot)| is_sender(self.case.roles.per_of(slot.role)))
     }
 }

@@ -23,4 +23,5 @@ pub(crate) mod notation;
 mod presence;
 pub(crate) mod request;
 pub(crate) mod secret;
+pub(crate) mod span;
 pub(crate) mod trace;

@@ -4,6 +4,8 @@
 const CORALOGIX_TAIL: usize = 8;
 /// What Coralogix keys begin with: `cxtp_` that may send data, `cxup_` that is a person's or a team's.
 const CORALOGIX_PREFIX: usize = 5;
+/// The least length of the mark that stands in the place of a secret.
+const MARK: usize = 8;
 /// The length of an AWS access key id.
 const ACCESS_KEY_ID: usize = 20;
 /// The length of an AWS secret access key.
@@ -35,7 +37,9 @@ impl Secret {
 
     /// The secret that an attribute is or holds, if its shape tells of one.
     pub(crate) fn find(key: &str, value: &[u8]) -> Option<Self> {
-        if holds_coralogix_key(value) {
+        if holds_mark(value) {
+            Some(Self::Masked)
+        } else if holds_coralogix_key(value) {
             Some(Self::CoralogixKey)
         } else if holds_access_key_id(value) {
             Some(Self::AwsAccessKeyId)
@@ -43,6 +47,16 @@ impl Secret {
             is_secret_access_key(key, value).then_some(Self::AwsSecretAccessKey)
         }
     }
+}
+
+/// The mark of a masked secret ([`crate::otlp::is_masked`]). Every eighth byte of it is one of it.
+fn holds_mark(value: &[u8]) -> bool {
+    let is_run = |at: usize| {
+        let is_star = |byte: &&u8| **byte == b'*';
+        let before = value[..at].iter().rev().take_while(is_star).count();
+        before + value[at..].iter().take_while(is_star).count() >= MARK
+    };
+    (MARK - 1..value.len()).step_by(MARK).any(|at| value[at] == b'*' && is_run(at))
 }
 
 /// `cxtp_` or `cxup_` with a tail of letters, digits, `-` and `_`. Looks at every fifth byte where no letter
@@ -144,6 +158,14 @@ mod tests {
                 let value = format!("{}{value}/20261122/eu-west-1", "=".repeat(before));
                 assert_eq!(found("aws.auth", &value), Some(Secret::AwsAccessKeyId), "{value}");
             }
+        }
+    }
+
+    #[test]
+    fn access_key_id_is_found_directly_behind_something_like_it() {
+        for before in 1..45 {
+            let value = format!("{},AKIAIOSFODNN7EXAMPLE", "0".repeat(before));
+            assert_eq!(found("k", &value), Some(Secret::AwsAccessKeyId), "{value}");
         }
     }
 

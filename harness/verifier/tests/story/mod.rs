@@ -321,6 +321,10 @@ impl Story {
     /// One span that has just ended, in an export of its own.
     pub(crate) fn tell_fresh_span(&mut self, (peer, mut span): (Peer, Span)) {
         span.end = self.now();
+        // What a function does begins in the invocation in which it ends.
+        if matches!(peer, Peer::Environment(_)) {
+            span.start = span.end - Duration::from_millis(1);
+        }
         self.tell_span((peer, span));
     }
 
@@ -345,6 +349,11 @@ impl Story {
     /// Tells the next event, a millisecond after the last.
     pub(crate) fn tell(&mut self, kind: EventKind) {
         self.events.push(Event { at: self.now(), kind });
+    }
+
+    /// Lets what was told last have happened then.
+    pub(crate) fn delay_last(&mut self, at: Timestamp) {
+        self.events.last_mut().unwrap().at = at;
     }
 
     pub(crate) fn now(&self) -> Timestamp {
