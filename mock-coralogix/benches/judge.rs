@@ -8,10 +8,14 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it has measured")]
 #![expect(clippy::unwrap_used, reason = "in a benchmark, a panic is how it fails")]
 
+#[path = "support/exports.rs"]
+mod exports;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Duration;
 
+use exports::{SPANS, TAG, at, payload, request, span_id, trace_id};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use verifier::contract::{ForeignSpans, Per, SpanContract, StatusRule, TraceContract, ValueRule};
@@ -20,20 +24,13 @@ use verifier::event::{
     RequestOutcome, RunStarted,
 };
 use verifier::otlp::Payload;
-use verifier::span::{Attribute, Resource, ResourceSpans, SpanStatus};
-use verifier::{
-    EnvironmentId, Event, EventKind, InvocationId, MessageId, RequestId, Span, SpanId, SpanKind, Timestamp, TraceId,
-    Verifier,
-};
+use verifier::{EnvironmentId, Event, EventKind, InvocationId, MessageId, SpanKind, Verifier};
 
-/// Spans in an export, and exports in the corpus.
-const SPANS: usize = 512;
+/// Exports in the corpus.
 const EXPORTS: usize = 60;
 const TRACES: usize = SPANS * EXPORTS / 3;
 /// Each is measured so often, and the best counts: the machine is shared.
 const ROUNDS: usize = 7;
-const START: u64 = 1_700_000_000_000_000_000;
-const TAG: u32 = 0x7f3a_9c2e;
 
 fn main() {
     let payloads: Vec<_> = (0..EXPORTS).map(payload).collect();
@@ -105,26 +102,10 @@ fn judged(payloads: &[Payload]) -> f64 {
     (0..ROUNDS).map(&mut measure).fold(f64::INFINITY, f64::min)
 }
 
-fn at(millis: u64) -> Timestamp {
-    Timestamp::from_unix_nanos(START + millis * 1_000_000)
-}
-
 fn export(number: u64, payload: &Payload) -> Event {
     let (peer, answer, payload) = (Peer::Service("all".to_owned()), ExportAnswer::Stored, payload.clone());
     let kind = EventKind::ExportAnswered(Box::new(Export { export: number, peer, answer, payload }));
     Event { at: at(5_000), kind }
-}
-
-fn request(trace: usize) -> RequestId {
-    RequestId::new(TAG, trace as u32)
-}
-
-fn trace_id(trace: usize) -> TraceId {
-    TraceId::from_bytes((trace as u128 * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835 + 1).to_be_bytes())
-}
-
-fn span_id(trace: usize, place: usize) -> SpanId {
-    SpanId::from_bytes(((trace as u64 + 1) << 8 | place as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes())
 }
 
 /// The rows of every request, from its start to the end of its message.
@@ -218,43 +199,5 @@ fn contract() -> TraceContract {
         foreign: ForeignSpans::Count,
         sampling: None,
         severity: BTreeMap::new(),
-    }
-}
-
-/// An export with the spans of that many traces, in their order. The first spans of the last trace may be in the
-/// export before.
-fn payload(number: usize) -> Payload {
-    let spans = (number * SPANS..(number + 1) * SPANS).map(|place| span(place / 3, place % 3)).collect();
-    let attributes = vec![attribute("service.name", "all"), attribute("cx.application.name", "bench")];
-    Payload::of(&[ResourceSpans { resource: Resource { attributes }, spans }])
-}
-
-fn attribute(key: &str, value: &str) -> Attribute {
-    Attribute { key: key.to_owned(), value: value.to_owned() }
-}
-
-fn span(trace: usize, place: usize) -> Span {
-    let (name, kind) =
-        [("POST /onboard", SpanKind::Server), ("sqs.send", SpanKind::Producer), ("sqs.process", SpanKind::Consumer)]
-            [place];
-    let mut attributes = vec![
-        attribute("messaging.system", "aws_sqs"),
-        attribute("messaging.message.id", "00000000-0000-4000-8000-000000000000"),
-        attribute("customer.id", &request(trace).to_string()),
-    ];
-    attributes.extend((3..12).map(|key| attribute(&format!("key.{key}"), "a value of some length")));
-    Span {
-        trace_id: trace_id(trace),
-        span_id: span_id(trace, place),
-        parent_span_id: place.checked_sub(1).map(|parent| span_id(trace, parent)),
-        name: name.to_owned(),
-        kind,
-        start: at(1_000 + place as u64),
-        end: at(1_010 + place as u64),
-        status: SpanStatus::Unset,
-        flags: 0x101,
-        dropped: 0,
-        attributes,
-        links: Vec::new(),
     }
 }
