@@ -1,6 +1,7 @@
 //! Which span takes which place.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use crate::accounts::Accounts;
 use crate::assemble::{AssembledSpan, Assembly, SeenSpan};
@@ -84,10 +85,9 @@ impl Matching {
             extra: Vec::new(),
             surplus: Vec::new(),
         };
-        for (slot, span) in matching.fitting(case, &free) {
-            if matching.taken[slot].is_none() && std::mem::take(&mut free[span]) {
-                matching.taken[slot] = Some(span);
-            }
+        // Parents first: what hangs below a span goes where that has gone.
+        for (role, _) in case.roles.iter() {
+            matching.take(case, role, &mut free);
         }
         matching.take_misnamed(case, &mut free);
         let left = (0..free.len()).filter(|&span| free[span]);
@@ -96,16 +96,27 @@ impl Matching {
         matching
     }
 
-    /// The pairs of a slot and a free span that fit each other, in the order in which they are made.
-    fn fitting(&self, case: &Case<'_>, free: &[bool]) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let mut pairs = Vec::with_capacity(self.slots.len());
-        for (place, slot) in self.slots.iter().enumerate() {
-            let fits =
-                (0..free.len()).filter(|&span| free[span]).filter_map(|span| Some((fit(case, slot, span)?, span)));
+    /// Gives the spans in a role their places, those that fit best first.
+    fn take(&mut self, case: &Case<'_>, role: RoleId, free: &mut [bool]) {
+        let mut pairs = Vec::new();
+        for (place, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.role == role) {
+            let above = self.span_above(case, slot);
+            let fits = (0..free.len()).filter(|&span| free[span]);
+            let fits = fits.filter_map(|span| Some((fit(case, slot, span, above)?, span)));
             pairs.extend(fits.map(|(fit, span)| (Reverse(fit), slot.excusable, place, span)));
         }
         pairs.sort_unstable();
-        pairs.into_iter().map(|(_, _, slot, span)| (slot, span))
+        for (_, _, slot, span) in pairs {
+            if self.taken[slot].is_none() && std::mem::take(&mut free[span]) {
+                self.taken[slot] = Some(span);
+            }
+        }
+    }
+
+    /// The span of the same delivery that the span of a slot should hang below, if there is one.
+    fn span_above<'a>(&self, case: &Case<'a>, slot: &Slot) -> Option<&'a SeenSpan> {
+        let parent = case.role(slot.role).parent.filter(|parent| case.roles.per_of(*parent) == Per::Delivery)?;
+        self.span_in(parent, slot.fact).map(|span| &case.spans[span].span)
     }
 
     /// Gives empty places to spans that are there in all but their name.
@@ -158,7 +169,9 @@ impl Matching {
             Per::Delivery | Per::Invocation => {
                 case.record.messages.iter().map(|message| message.deliveries.len()).sum()
             }
-            Per::Request | Per::Environment => 1,
+            Per::Request => 1,
+            // Those that handled it; one for what no delivery tells of.
+            Per::Environment => processes_of(case.record).max(1),
         };
         let before = case.spans[..span].iter().filter(|other| other.span.part == case.spans[span].span.part).count();
         before < facts.saturating_mul(extra.at_most as usize)
@@ -167,7 +180,7 @@ impl Matching {
     /// Excuses what the kill took along. A span that was exported and refused is not lost through that.
     fn excuse(&mut self, case: &Case<'_>) {
         let refused: Vec<_> = (0..case.spans.len()).filter(|&span| !case.spans[span].span.stored).collect();
-        let is_refused = |slot| refused.iter().any(|&span| fit(case, slot, span) >= Some(Fit::Environment));
+        let is_refused = |slot| refused.iter().any(|&span| fit(case, slot, span, None) >= Some(Fit::Environment));
         let is_excusable = |place: &usize| {
             let slot = &self.slots[*place];
             slot.excusable && self.taken[*place].is_none() && !is_refused(slot)
@@ -227,6 +240,12 @@ impl Matching {
     }
 }
 
+/// How many processes of environments were given messages of a request.
+fn processes_of(record: &RequestRecord) -> usize {
+    let deliveries = record.messages.iter().flat_map(|message| &message.deliveries);
+    deliveries.map(|delivery| delivery.host.process_id()).collect::<BTreeSet<_>>().len()
+}
+
 /// How well a span fits a place, by what else than its role speaks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fit {
@@ -243,8 +262,9 @@ enum Fit {
     Exact,
 }
 
-/// How well a span fits a place; not at all if its role is another.
-fn fit(case: &Case<'_>, slot: &Slot, span: usize) -> Option<Fit> {
+/// How well a span fits a place; not at all if its role is another. `above` is the span of the same delivery that
+/// it should hang below, if there is one.
+fn fit(case: &Case<'_>, slot: &Slot, span: usize, above: Option<&SeenSpan>) -> Option<Fit> {
     let span = &case.spans[span].span;
     if span.part != Part::Role(slot.role) {
         return None;
@@ -252,12 +272,16 @@ fn fit(case: &Case<'_>, slot: &Slot, span: usize) -> Option<Fit> {
     let carried = slot.fact.message(case.record).and_then(MessageRecord::traceparent).map(|parent| parent.span());
     let Some(delivery) = slot.fact.delivery(case.record) else {
         let named = carried.is_some_and(|carried| is_or_hangs_below(span, carried));
-        return Some(if named || !matches!(slot.fact, Fact::Message(_)) { Fit::Exact } else { Fit::Role });
+        // A send that no queue has accepted, if there was one, must not take the span of one that has its row.
+        let may_be_another = matches!(slot.fact, Fact::Message(_) | Fact::RefusedSend);
+        return Some(if named || !may_be_another { Fit::Exact } else { Fit::Role });
     };
     if span.received < delivery.started {
         return Some(Fit::Role);
     }
+    let hangs_below = |above: &SeenSpan| above.trace_id == span.trace_id && Some(above.span_id) == span.parent;
     let continues = carried.is_none_or(|carried| continues(case, case.role(slot.role), span, carried));
+    let continues = continues && above.is_none_or(hangs_below);
     Some(match (delivery.host.is(&span.peer), continues) {
         (true, true) if span.cycle == delivery.host.cycle => Fit::Exact,
         (true, true) => Fit::EnvironmentAndCarrier,

@@ -140,7 +140,7 @@ impl Environment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Cycle {
     /// How many processes the environment had before.
-    process: u32,
+    pub(crate) process: u32,
     /// How often the process has been thawed.
     thaws: u32,
 }
