@@ -100,10 +100,12 @@ impl Matching {
     fn take(&mut self, case: &Case<'_>, role: RoleId, free: &mut [bool]) {
         let mut pairs = Vec::new();
         for (place, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.role == role) {
-            let above = self.span_above(case, slot);
             let fits = (0..free.len()).filter(|&span| free[span]);
-            let fits = fits.filter_map(|span| Some((fit(case, slot, span, above)?, span)));
-            pairs.extend(fits.map(|(fit, span)| (Reverse(fit), slot.excusable, place, span)));
+            let fits = fits.filter_map(|span| Some((fit(case, slot, span)?, span)));
+            pairs.extend(fits.map(|(fit, span)| {
+                let descent = self.descent(case, slot, &case.spans[span].span);
+                (Reverse((fit, descent)), slot.excusable, place, span)
+            }));
         }
         pairs.sort_unstable();
         for (_, _, slot, span) in pairs {
@@ -113,10 +115,20 @@ impl Matching {
         }
     }
 
-    /// The span of the same delivery that the span of a slot should hang below, if there is one.
-    fn span_above<'a>(&self, case: &Case<'a>, slot: &Slot) -> Option<&'a SeenSpan> {
-        let parent = case.role(slot.role).parent.filter(|parent| case.roles.per_of(*parent) == Per::Delivery)?;
-        self.span_in(parent, slot.fact).map(|span| &case.spans[span].span)
+    /// What a span's parent says of whether it is for a slot. Records of one invocation differ in nothing else.
+    fn descent(&self, case: &Case<'_>, slot: &Slot, span: &SeenSpan) -> Descent {
+        let Some(parent) = case.role(slot.role).parent else { return Descent::Open };
+        let named = span.parent.map(|parent| (span.trace_id, parent));
+        let is_there = match (case.roles.per_of(parent), slot.fact.delivery(case.record)) {
+            (Per::Delivery, _) => self.span_in(parent, slot.fact).map(|above| Some(case.spans[above].span.key()) == named),
+            (Per::Invocation, Some(delivery)) => {
+                let has_any = case.accounts.trace_of(&delivery.invocation, parent).is_some();
+                let is_own = |key| case.accounts.span(&delivery.invocation, key).is_some();
+                has_any.then(|| named.is_some_and(is_own))
+            }
+            _ => None,
+        };
+        is_there.map_or(Descent::Open, |is_own| if is_own { Descent::Own } else { Descent::Other })
     }
 
     /// Gives empty places to spans that are there in all but their name.
@@ -180,7 +192,7 @@ impl Matching {
     /// Excuses what the kill took along. A span that was exported and refused is not lost through that.
     fn excuse(&mut self, case: &Case<'_>) {
         let refused: Vec<_> = (0..case.spans.len()).filter(|&span| !case.spans[span].span.stored).collect();
-        let is_refused = |slot| refused.iter().any(|&span| fit(case, slot, span, None) >= Some(Fit::Environment));
+        let is_refused = |slot| refused.iter().any(|&span| fit(case, slot, span) >= Some(Fit::Environment));
         let is_excusable = |place: &usize| {
             let slot = &self.slots[*place];
             slot.excusable && self.taken[*place].is_none() && !is_refused(slot)
@@ -262,9 +274,19 @@ enum Fit {
     Exact,
 }
 
-/// How well a span fits a place; not at all if its role is another. `above` is the span of the same delivery that
-/// it should hang below, if there is one.
-fn fit(case: &Case<'_>, slot: &Slot, span: usize, above: Option<&SeenSpan>) -> Option<Fit> {
+/// Whether a span hangs below the one that has the place above its own, of the same delivery or invocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Descent {
+    /// It hangs below another.
+    Other,
+    /// There is none, or there is no telling which it is.
+    Open,
+    /// It does.
+    Own,
+}
+
+/// How well a span fits a place; not at all if its role is another.
+fn fit(case: &Case<'_>, slot: &Slot, span: usize) -> Option<Fit> {
     let span = &case.spans[span].span;
     if span.part != Part::Role(slot.role) {
         return None;
@@ -279,9 +301,7 @@ fn fit(case: &Case<'_>, slot: &Slot, span: usize, above: Option<&SeenSpan>) -> O
     if span.received < delivery.started {
         return Some(Fit::Role);
     }
-    let hangs_below = |above: &SeenSpan| above.trace_id == span.trace_id && Some(above.span_id) == span.parent;
     let continues = carried.is_none_or(|carried| continues(case, case.role(slot.role), span, carried));
-    let continues = continues && above.is_none_or(hangs_below);
     Some(match (delivery.host.is(&span.peer), continues) {
         (true, true) if span.cycle == delivery.host.cycle => Fit::Exact,
         (true, true) => Fit::EnvironmentAndCarrier,
