@@ -93,7 +93,7 @@ pub(crate) fn for_seeds(
 }
 
 /// A system in a few lines.
-fn outline(system: &System) -> String {
+pub(crate) fn outline(system: &System) -> String {
     let line = |role: &super::system::Role| {
         let (parent, link) = (role.span.parent.as_deref().unwrap_or("-"), role.span.link.as_deref().unwrap_or("-"));
         format!("\n  {} {} {:?} parent={parent} link={link}", role.name, role.span.kind, role.span.per)

@@ -69,6 +69,9 @@ struct Environment {
     invocations: u32,
     /// Spans that have ended, or will within the invocation, and wait for their export.
     pending: Vec<Made>,
+    /// Spans of the invocation that got lost. If it is killed, nobody can tell them from those that it had not
+    /// exported.
+    lost: Vec<Made>,
 }
 
 #[derive(Debug)]
@@ -137,7 +140,10 @@ impl World<'_> {
             Step::Export(process) => self.export_ended(process),
             Step::Finish(process) => self.finish(process),
             Step::Kill(process) => self.kill(process),
-            Step::Straggle { peer, worker, spans } => self.export(&peer, Maker::Function(worker), spans),
+            Step::Straggle { peer, worker, spans } => {
+                let lost = self.export(&peer, Maker::Function(worker), spans);
+                lost.iter().for_each(|made| self.truth.tell(made.purpose, Fate::Excused));
+            }
         }
     }
 
@@ -212,7 +218,7 @@ impl World<'_> {
         let number = self.cloud.numbered;
         let id = EnvironmentId::new(format!("{}-{number}", self.system.workers[worker].function));
         let state = State::Busy(None);
-        let known = Environment { id, worker, generation: 0, state, invocations: 0, pending: Vec::new() };
+        let known = Environment { id, worker, generation: 0, state, invocations: 0, pending: Vec::new(), lost: Vec::new() };
         self.cloud.environments.insert(number, known);
         number
     }
@@ -390,7 +396,8 @@ impl World<'_> {
         let Some(known) = self.cloud.of(process) else { return };
         let (peer, worker) = (Peer::Environment(known.id.clone()), known.worker);
         let ended: Vec<_> = known.pending.extract_if(.., |made| made.span.end <= now).collect();
-        self.export(&peer, Maker::Function(worker), ended);
+        let lost = self.export(&peer, Maker::Function(worker), ended);
+        self.cloud.of(process).unwrap().lost.extend(lost);
     }
 
     fn finish(&mut self, process: Process) {
@@ -402,6 +409,8 @@ impl World<'_> {
             unreachable!("what finishes was busy");
         };
         assert!(known.pending.is_empty(), "a correct function flushes");
+        let lost = std::mem::take(&mut known.lost);
+        self.miss(&lost);
         self.tell(EventKind::InvocationFinished { invocation, outcome: told(&outcome, &batch) });
         if outcome == Outcome::TimesOut {
             let end = ProcessEnd { code: None, signal: Some(9), ordered: false, output: Vec::new() };
@@ -451,6 +460,7 @@ impl World<'_> {
             return;
         }
         let (environment, worker, pending) = (known.id.clone(), known.worker, std::mem::take(&mut known.pending));
+        let lost = std::mem::take(&mut known.lost);
         let State::Busy(Some(Busy { invocation, batch, .. })) =
             std::mem::replace(&mut known.state, State::Idle { is_frozen: false })
         else {
@@ -460,6 +470,7 @@ impl World<'_> {
         self.tell(EventKind::FaultInjected(order));
         self.tell(EventKind::InvocationFinished { invocation, outcome: InvocationOutcome::EnvironmentDied });
         let is_gone = self.lose(process);
+        lost.iter().for_each(|made| self.truth.tell(made.purpose, Fate::Excused));
         self.bury(pending, is_gone, (environment, worker));
         batch.into_iter().for_each(|message| self.give_back(message));
         self.pump(worker);

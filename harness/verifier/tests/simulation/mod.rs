@@ -18,7 +18,9 @@
 
 pub(crate) mod check;
 pub(crate) mod cloud;
+pub(crate) mod defect;
 pub(crate) mod dice;
+pub(crate) mod journal;
 pub(crate) mod spans;
 pub(crate) mod system;
 pub(crate) mod truth;

@@ -387,18 +387,20 @@ impl<'a> World<'a> {
         let peer = Peer::Service(self.system.services[service].clone());
         while !ended.is_empty() {
             let rest = ended.split_off(ended.len().min(1 + self.dice.below(BATCH)));
-            self.export(&peer, Maker::Service(service), std::mem::replace(&mut ended, rest));
+            let lost = self.export(&peer, Maker::Service(service), std::mem::replace(&mut ended, rest));
+            self.miss(&lost);
         }
     }
 
     /// Spans come to the endpoint, but for those that get lost.
-    pub(super) fn export(&mut self, peer: &Peer, maker: Maker, spans: Vec<Made>) {
+    /// Answers what got lost.
+    pub(super) fn export(&mut self, peer: &Peer, maker: Maker, spans: Vec<Made>) -> Vec<Made> {
+        let mut lost = Vec::new();
         let mut batches = vec![ResourceSpans { resource: self.system.resource(maker), spans: Vec::new() }];
         for made in spans {
             let is_lost = self.plan.loses_one_in.is_some_and(|sides| self.dice.one_in(sides));
             if is_lost && matches!(made.purpose, Purpose::Row { .. }) {
-                self.truth.tell(made.purpose, Fate::Lost);
-                made.heirs.iter().for_each(|heir| self.truth.impair(*heir, Fate::Lost));
+                lost.push(made);
                 continue;
             }
             self.truth.tell(made.purpose, Fate::Came);
@@ -409,7 +411,7 @@ impl<'a> World<'a> {
         }
         let count = batches.iter().map(|batch| batch.spans.len()).sum::<usize>();
         if count == 0 {
-            return;
+            return lost;
         }
         let export =
             Export { export: self.exports, peer: peer.clone(), answer: ExportAnswer::Stored, payload: Payload::of(&batches) };
@@ -418,6 +420,15 @@ impl<'a> World<'a> {
             self.send_again(&export);
         }
         self.tell(EventKind::ExportAnswered(Box::new(export)));
+        lost
+    }
+
+    /// Spans are lost for good.
+    pub(super) fn miss(&mut self, lost: &[Made]) {
+        for made in lost {
+            self.truth.tell(made.purpose, Fate::Lost);
+            made.heirs.iter().for_each(|heir| self.truth.impair(*heir, Fate::Lost));
+        }
     }
 
     /// The answer to an export is lost: it is sent again, by a function at once and by a service after a while.
