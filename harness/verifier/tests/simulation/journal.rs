@@ -146,12 +146,12 @@ impl Journal {
     }
 
     /// The spans that a test accepts.
-    pub(crate) fn having<'a>(&'a self, is_wanted: impl Fn(&Seen) -> bool + 'a) -> Vec<&'a Seen> {
+    pub(crate) fn having(&self, is_wanted: impl Fn(&Seen) -> bool) -> Vec<&Seen> {
         self.spans.iter().filter(|seen| is_wanted(seen)).collect()
     }
 
     /// One of the spans that a test accepts.
-    pub(crate) fn any<'a>(&'a self, dice: &mut Dice, is_wanted: impl Fn(&Seen) -> bool + 'a) -> Option<&'a Seen> {
+    pub(crate) fn any(&self, dice: &mut Dice, is_wanted: impl Fn(&Seen) -> bool) -> Option<&Seen> {
         let wanted = self.having(is_wanted);
         dice.place(wanted.len()).map(|place| wanted[place])
     }
@@ -171,8 +171,8 @@ impl Journal {
     }
 
     /// A span of an accepted request below which nothing hangs.
-    pub(crate) fn any_leaf<'a>(&'a self, dice: &mut Dice, is_wanted: impl Fn(&Seen) -> bool + 'a) -> Option<&'a Seen> {
-        self.any(dice, move |seen| seen.request.is_some() && self.is_leaf(seen) && is_wanted(seen))
+    pub(crate) fn any_leaf(&self, dice: &mut Dice, is_wanted: impl Fn(&Seen) -> bool) -> Option<&Seen> {
+        self.any(dice, |seen| seen.request.is_some() && self.is_leaf(seen) && is_wanted(seen))
     }
 
     /// All spans below a span, and itself.
