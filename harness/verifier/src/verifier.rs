@@ -355,6 +355,7 @@ impl Verifier {
             roles: &self.setup.roles,
             processes: &self.processes,
             assembly: &self.assembly,
+            settled: &self.settled,
             stalls: &self.stalls,
             excuses_left: self.excuses_left(),
         })

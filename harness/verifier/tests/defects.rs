@@ -10,9 +10,9 @@ use simulation::world::{Plan, World};
 use verifier::{Event, Judgement};
 
 /// How many runs each defect is planted in; the gate runs the release profile.
-const RUNS: u64 = if cfg!(debug_assertions) { 8 } else { 60 };
+const RUNS: u64 = if cfg!(debug_assertions) { 2 } else { 60 };
 /// How many runs are looked at until that many have offered a place.
-const TRIES: u64 = 40 * RUNS;
+const TRIES: u64 = 20 * RUNS;
 /// How many requests a run has.
 const REQUESTS: u32 = 40;
 

@@ -4,9 +4,11 @@ use crate::accounts::{Account, AccountId};
 use crate::assemble::{Assembly, SeenSpan};
 use crate::contract::Per;
 use crate::finding::{Cause, FindingCode, FindingKey};
+use crate::id::{RequestId, SpanId, TraceId};
 use crate::ledger::DeliveryEnd;
 use crate::processes::Processes;
 use crate::roles::{Role, RoleId, Roles};
+use crate::settled::Settled;
 use crate::stalls::Stalls;
 use crate::tally::PlaceState;
 use crate::violation::{Place, Violation};
@@ -18,6 +20,7 @@ pub(crate) struct AccountCase<'a> {
     pub(crate) roles: &'a Roles,
     pub(crate) processes: &'a Processes,
     pub(crate) assembly: &'a Assembly,
+    pub(crate) settled: &'a Settled,
     pub(crate) stalls: &'a Stalls,
     /// How many more spans the scenario excuses.
     pub(crate) excuses_left: u64,
@@ -178,11 +181,22 @@ impl AccountCase<'_> {
                 let evidence = format!("it is in trace {}, that of request {request}", span.trace_id);
                 (FindingCode::ParentCrossRequest, Cause::OtherRequest, evidence)
             }
+            Some(request) if self.has_span(request, (span.trace_id, id)) => {
+                let evidence = format!("its parent is {id}, another span of request {request}");
+                (FindingCode::ParentWrong, Cause::OtherParent, evidence)
+            }
             _ => {
                 let evidence = format!("its parent is {id}, which no process issued and no message carries");
                 (FindingCode::PhantomParent, Cause::GatewayAsParent, evidence)
             }
         }
+    }
+
+    /// Whether a span is one of a request's, whether or not that has been judged.
+    fn has_span(&self, request: RequestId, key: (TraceId, SpanId)) -> bool {
+        let is_open = self.assembly.spans_of(request).iter().any(|known| known.span.stored && known.span.key() == key);
+        let tombstone = || self.settled.requests.get(&request);
+        is_open || tombstone().is_some_and(|tombstone| tombstone.content_of(key).is_some())
     }
 
     fn lacks_carriers(&self) -> bool {

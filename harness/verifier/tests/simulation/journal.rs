@@ -65,6 +65,8 @@ pub(crate) struct Invocation {
 pub(crate) struct Journal {
     pub(crate) contract: TraceContract,
     pub(crate) spans: Vec<Seen>,
+    /// The spans without a role, by their traces.
+    pub(crate) others: Vec<(TraceId, Place)>,
     pub(crate) invocations: Vec<Invocation>,
     /// Accepted requests with their traces.
     pub(crate) traces: BTreeMap<RequestId, TraceId>,
@@ -78,6 +80,7 @@ impl Journal {
         let mut journal = Self {
             contract: run.contract.clone(),
             spans: Vec::new(),
+            others: Vec::new(),
             invocations: Vec::new(),
             traces: BTreeMap::new(),
             carriers: Vec::new(),
@@ -124,8 +127,11 @@ impl Journal {
         for (resource, batch) in export.payload.to_resource_spans().into_iter().enumerate() {
             let service = batch.resource.service_name().unwrap_or_default().to_owned();
             for (number, span) in batch.spans.into_iter().enumerate() {
-                let Some((role, contract)) = role_of(&self.contract, &service, &span.name) else { continue };
                 let place = Place { event, resource, span: number };
+                let Some((role, contract)) = role_of(&self.contract, &service, &span.name) else {
+                    self.others.push((span.trace_id, place));
+                    continue;
+                };
                 let (peer, contract) = (export.peer.clone(), contract.clone());
                 self.spans.push(Seen { place, span, role: role.clone(), contract, peer, request: None });
             }

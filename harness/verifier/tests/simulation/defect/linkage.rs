@@ -131,14 +131,21 @@ pub(super) fn do_not_attach(events: &mut Vec<Event>, journal: &Journal, dice: &m
 
 pub(super) fn share_trace(events: &mut Vec<Event>, journal: &Journal, dice: &mut Dice) -> Option<()> {
     let requests: Vec<(RequestId, TraceId)> = journal.traces.iter().map(|(request, trace)| (*request, *trace)).collect();
-    let (_, shared) = requests[dice.place(requests.len())?];
+    let (first, shared) = requests[dice.place(requests.len())?];
     let (request, trace) = *requests.iter().find(|(_, trace)| *trace != shared)?;
-    let own = journal.having(|seen| seen.span.trace_id == trace);
-    let keys: Vec<_> = own.iter().map(|seen| seen.key()).collect();
+    let keys: Vec<_> = journal.having(|seen| seen.span.trace_id == trace).iter().map(|seen| seen.key()).collect();
     move_to(events, journal, &keys, shared);
-    own.iter().filter(|seen| seen.request.is_some()).for_each(|seen| {
-        change(events, seen.place, |span| name_request(span, request));
-    });
+    for (trace, place) in &journal.others {
+        let of = requests.iter().find(|(_, of)| of == trace).map(|(of, _)| *of);
+        change(events, *place, |span| {
+            span.trace_id = if of == Some(request) { shared } else { span.trace_id };
+            of.into_iter().for_each(|of| name_request(span, of));
+        });
+    }
+    // In one trace, nothing else tells them apart.
+    for seen in journal.having(|seen| [Some(first), Some(request)].contains(&seen.request)) {
+        seen.request.into_iter().for_each(|of| change(events, seen.place, |span| name_request(span, of)));
+    }
     events.iter_mut().for_each(|event| echo(event, request, shared));
     Some(())
 }

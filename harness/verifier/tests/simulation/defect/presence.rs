@@ -67,6 +67,14 @@ pub(super) fn lose_by_service(events: &mut Vec<Event>, journal: &Journal, dice: 
     Some(())
 }
 
+/// The role of a span that a service makes for each request, and that is not all that there is of one.
+fn role_among_others<'a>(journal: &'a Journal, dice: &mut Dice) -> Option<&'a String> {
+    let is_own = |per| matches!(per, Per::Request | Per::Message | Per::Delivery);
+    let own = journal.contract.spans.values().filter(|span| is_own(span.per)).count();
+    (own > 1).then_some(())?;
+    Some(&journal.any(dice, is_of_service)?.role)
+}
+
 /// The spans in a service's role, of these requests.
 fn in_a_role(journal: &Journal, role: &str, requests: &[RequestId]) -> Vec<super::super::journal::Place> {
     let is_lost = |seen: &&Seen| seen.role == role && seen.request.is_some_and(|request| requests.contains(&request));
@@ -79,7 +87,7 @@ pub(super) fn lose_in_burst(events: &mut Vec<Event>, journal: &Journal, dice: &m
         return None;
     }
     let first = 1 + dice.below(requests.len() - BURST - 3);
-    let role = &journal.any(dice, is_of_service)?.role;
+    let role = role_among_others(journal, dice)?;
     drop_spans(events, in_a_role(journal, role, &requests[first..first + BURST]));
     Some(())
 }
@@ -87,14 +95,16 @@ pub(super) fn lose_in_burst(events: &mut Vec<Event>, journal: &Journal, dice: &m
 pub(super) fn lose_at_stop(events: &mut Vec<Event>, journal: &Journal, dice: &mut Dice) -> Option<()> {
     let requests: Vec<_> = journal.traces.keys().copied().collect();
     let first = requests.len().checked_sub(1 + dice.below(6))?;
-    let role = &journal.any(dice, is_of_service)?.role;
+    let role = role_among_others(journal, dice)?;
     drop_spans(events, in_a_role(journal, role, &requests[first..]));
     Some(())
 }
 
 /// All spans of a request, but for those of invocations.
 fn of_request(journal: &Journal, request: RequestId) -> Vec<super::super::journal::Place> {
-    journal.having(|seen| seen.request == Some(request)).iter().map(|seen| seen.place).collect()
+    let own = journal.spans.iter().filter(|seen| seen.request == Some(request)).map(|seen| seen.place);
+    let others = journal.others.iter().filter(|(trace, _)| Some(trace) == journal.traces.get(&request));
+    own.chain(others.map(|(_, place)| *place)).collect()
 }
 
 pub(super) fn lose_trace(events: &mut Vec<Event>, journal: &Journal, dice: &mut Dice) -> Option<()> {
