@@ -343,7 +343,8 @@ impl Verifier {
     pub(crate) fn judge_account_if_complete(&mut self, id: &AccountId) {
         let Some(case) = self.account_case(id) else { return };
         let is_over = case.account.asks && case.account.ended.is_some();
-        if case.account.judged.is_none() && is_over && case.is_complete() {
+        // What is wrong now may be so because the spans of others have not come yet.
+        if case.account.judged.is_none() && is_over && case.is_complete() && case.judge().found.is_empty() {
             self.judge_account(id);
         }
     }

@@ -33,24 +33,6 @@ fn simulate(seed: u64) {
     let judgement = verifier.judgement();
     let (counted, truth) = (tally_lines(&judgement.tally), world.truth().lines());
     let differ: Vec<_> = truth.iter().zip(&counted).filter(|(truth, counted)| truth != counted).collect();
-    if std::env::var_os("DEBUG_HEIRS").is_some() && !differ.is_empty() {
-        let events: Vec<_> = World::new(&system, FAULTS, seed).collect();
-        for (request, only) in world.truth().incomplete.iter().filter(|(_, only)| !**only) {
-            let mut verifier = Verifier::watching(simulation::spans::request_id(*request));
-            events.iter().for_each(|event| verifier.handle(event));
-            let watched = verifier.watched().unwrap();
-            if watched.verdict() == verifier::Verdict::Pass {
-                println!("{request} {only} {:?}", watched.absent);
-                for event in &events {
-                    let text = format!("{} {:?}", event.at, event.kind);
-                    if text.contains(&format!("{:08x}", request)) || text.contains(&format!("message-{request}-")) {
-                        println!("{}", &text[..text.len().min(400)]);
-                    }
-                }
-                break;
-            }
-        }
-    }
     assert!(differ.is_empty() && truth.len() == counted.len(), "seed {seed}: {differ:#?}");
     books_balance(&judgement).unwrap();
     assert_eq!(judgement.conclusion, Conclusion::Failed, "spans were lost");

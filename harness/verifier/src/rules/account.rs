@@ -164,7 +164,7 @@ impl AccountCase<'_> {
         Some(violation(code, cause, role, evidence))
     }
 
-    fn parent_of_root(&self, span: &SeenSpan, id: crate::SpanId) -> Option<(FindingCode, Cause, String)> {
+    fn parent_of_root(&self, span: &SeenSpan, id: SpanId) -> Option<(FindingCode, Cause, String)> {
         // What is its own parent is told by the rule for that.
         (id != span.span_id).then(|| match self.assembly.request_of(span.trace_id) {
             Some(_) => {
@@ -174,7 +174,7 @@ impl AccountCase<'_> {
         })
     }
 
-    fn parent_of_nobody(&self, span: &SeenSpan, id: crate::SpanId) -> (FindingCode, Cause, String) {
+    fn parent_of_nobody(&self, span: &SeenSpan, id: SpanId) -> (FindingCode, Cause, String) {
         let is_own = |request| self.account.records.iter().any(|record| record.request == Some(request));
         match self.assembly.request_of(span.trace_id) {
             Some(request) if !is_own(request) => {
@@ -207,7 +207,7 @@ impl AccountCase<'_> {
     fn links(&self, role: &Role, span: &SeenSpan) -> Option<Violation> {
         role.link?;
         let carried: Vec<_> = self.account.records.iter().filter_map(|record| record.carried).collect();
-        let nobodys = |link: &&(crate::TraceId, crate::SpanId)| {
+        let nobodys = |link: &&(TraceId, SpanId)| {
             !carried.contains(link) && self.assembly.request_of(link.0).is_none()
         };
         if let Some((trace, id)) = span.links.iter().find(nobodys) {

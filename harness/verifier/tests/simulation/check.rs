@@ -83,10 +83,6 @@ pub(crate) fn for_seeds(
     for seed in seeds {
         let Err((run, _)) = check(seed, None) else { continue };
         let smaller = (1..=run.plan.requests).find_map(|requests| check(seed, Some(requests)).err());
-        if std::env::var_os("SIMULATION_EVENTS").is_some() {
-            let run = &smaller.as_ref().unwrap().0;
-            run.events.iter().for_each(|event| println!("{} {:?}", event.at, event.kind));
-        }
         let (run, why) = smaller.unwrap_or_else(|| panic!("seed {seed} fails and then does not"));
         panic!("seed {seed} with {} requests of {}: {why}", run.plan.requests, outline(&run.system));
     }

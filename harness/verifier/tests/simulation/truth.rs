@@ -24,7 +24,7 @@ pub(crate) struct Truth {
     /// For each kind of ledger row: asked, matched, missing, excused.
     pub(crate) per: BTreeMap<&'static str, [u64; 4]>,
     /// Accepted requests whose spans did not all come: whether none is missing but what is excused.
-    pub(crate) incomplete: HashMap<u32, bool>,
+    incomplete: HashMap<u32, bool>,
 }
 
 /// What a span is for.
