@@ -467,7 +467,7 @@ impl Verifier {
     /// A span that the contract allows and that belongs to no request: so many for each environment.
     fn stray_extra(&mut self, extra: u16, span: &SeenSpan) {
         let allowed = self.setup.roles.extra(extra).at_most;
-        let seen = self.extras.entry((extra, Arc::clone(&span.peer))).or_default();
+        let seen = self.extras.entry((extra, Arc::clone(&span.peer), span.cycle.process)).or_default();
         *seen = seen.saturating_add(1);
         match *seen <= allowed {
             true => self.tally.spans.extra += 1,

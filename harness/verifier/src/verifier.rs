@@ -49,8 +49,9 @@ pub struct Verifier {
     stalls: Stalls,
     /// What was found about resources, so that it is told once for each process.
     pub(crate) told: HashSet<(FindingKey, String)>,
-    /// How many spans of each kind that the contract allows have come from whom, without a request.
-    pub(crate) extras: HashMap<(u16, Arc<Peer>), u32>,
+    /// How many spans of each kind that the contract allows have come from whom, and from which process of an
+    /// environment, without a request.
+    pub(crate) extras: HashMap<(u16, Arc<Peer>, u32), u32>,
     /// The evidence that was lost: what, and how much of it.
     lost: BTreeMap<String, u64>,
     /// The highest number of a request that was sent.
@@ -123,7 +124,6 @@ impl Verifier {
             }
             EventKind::EnvironmentReset { environment, .. } | EventKind::EnvironmentEnded { environment, .. } => {
                 self.losses.end(self.processes.host(environment).process_id());
-                self.extras.retain(|(_, peer), _| **peer != Peer::Environment(environment.clone()));
             }
             EventKind::ExportAnswered(export) => self.take_export(export, event.at),
             EventKind::Ticked => self.handle_timeout(),
@@ -356,7 +356,9 @@ impl Verifier {
     /// Judges an invocation or environment as soon as it is over and nothing is missing.
     pub(crate) fn judge_account_if_complete(&mut self, id: &AccountId) {
         let Some(case) = self.account_case(id) else { return };
-        if case.account.judged.is_none() && case.account.ended.is_some() && case.is_complete() {
+        let is_over = case.account.asks && case.account.ended.is_some();
+        // What is wrong now may be so because the spans of others have not come yet.
+        if case.account.judged.is_none() && is_over && case.is_complete() && case.judge().found.is_empty() {
             self.judge_account(id);
         }
     }
@@ -368,6 +370,7 @@ impl Verifier {
             roles: &self.setup.roles,
             processes: &self.processes,
             assembly: &self.assembly,
+            settled: &self.settled,
             stalls: &self.stalls,
             excuses_left: self.excuses_left(),
         })
@@ -380,8 +383,9 @@ impl Verifier {
         };
         self.tally.spans.unexpected += surplus;
         let mut missing = Vec::new();
+        let asks = self.accounts.get(id).is_some_and(|account| account.asks);
         for (role, state) in places {
-            self.tally.count_place(state, Some(self.setup.roles.per_of(role)));
+            self.tally.count_place(state, asks.then(|| self.setup.roles.per_of(role)));
             let name = &self.setup.roles.get(role).name;
             let is_it = |found: &&Violation| found.code == FindingCode::SpanMissing && found.subject == *name;
             match state {
@@ -424,6 +428,7 @@ impl Verifier {
         self.accounts.forget(now - remembered_for, &self.ledger);
         for environment in self.processes.forget(now - remembered_for.max(missing_after * 2)) {
             self.losses.forget(&environment);
+            self.extras.retain(|(_, peer, _), _| **peer != Peer::Environment(environment.clone()));
         }
     }
 

@@ -115,10 +115,13 @@ impl SpanRules {
         let rules = role.and_then(|role| self.of_role(role));
         let (named, mut said) = self.attributes(span, rules.map_or(&self.any, |rules| &rules.attributes));
         said.extend(id_invalid(span));
-        said.extend(times(span, received));
+        let wrong_times = times(span, received);
+        // Times that are wrong make no duration.
+        let is_timed = wrong_times.is_none();
+        said.extend(wrong_times);
         said.extend(attributes_dropped(span));
         if let Some(rules) = rules {
-            said.extend(rules.duration_exceeded(span));
+            said.extend(rules.duration_exceeded(span).filter(|_| is_timed));
             said.extend(rules.status_wrong(span));
         }
         (named, said)
