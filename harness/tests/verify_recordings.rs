@@ -246,7 +246,8 @@ fn files_of_a_folder_are_judged_together_and_each_once() {
     );
     let first = folder.file("1.json", format!("{first}]}}").as_bytes());
     folder.file("2.json", format!("{{\"resourceSpans\":[{}", &second[1..]).as_bytes());
-    folder.file(".hidden", b"no recording");
+    folder.file(".hidden.json", b"no recording");
+    folder.file("readme.txt", b"no recording");
     let contract = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(contract.path(), CONTRACT).unwrap();
     let contract = ["--contract", contract.path().to_str().unwrap()];
