@@ -120,7 +120,9 @@ impl Matching {
         let Some(parent) = case.role(slot.role).parent else { return Descent::Open };
         let named = span.parent.map(|parent| (span.trace_id, parent));
         let is_there = match (case.roles.per_of(parent), slot.fact.delivery(case.record)) {
-            (Per::Delivery, _) => self.span_in(parent, slot.fact).map(|above| Some(case.spans[above].span.key()) == named),
+            (Per::Delivery, _) => {
+                self.span_in(parent, slot.fact).map(|above| Some(case.spans[above].span.key()) == named)
+            }
             (Per::Invocation, Some(delivery)) => {
                 let has_any = case.accounts.trace_of(&delivery.invocation, parent).is_some();
                 let is_own = |key| case.accounts.span(&delivery.invocation, key).is_some();

@@ -53,7 +53,8 @@ fn every_code_is_named_by_a_pure_test() {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = TESTS.iter().flat_map(|folder| files(&package.join(folder)));
     let tests: String = files.filter_map(|file| tests_of(&file)).collect();
-    let is_named = |code: &FindingCode| tests.contains(&format!("FindingCode::{code:?}")) || tests.contains(code.as_str());
+    let is_named =
+        |code: &FindingCode| tests.contains(&format!("FindingCode::{code:?}")) || tests.contains(code.as_str());
     let nameless: Vec<_> = FindingCode::ALL.iter().filter(|code| !is_named(code)).collect();
     assert_eq!(nameless, NOT_NAMED.iter().collect::<Vec<_>>(), "no test names these");
 }

@@ -207,9 +207,7 @@ impl AccountCase<'_> {
     fn links(&self, role: &Role, span: &SeenSpan) -> Option<Violation> {
         role.link?;
         let carried: Vec<_> = self.account.records.iter().filter_map(|record| record.carried).collect();
-        let nobodys = |link: &&(TraceId, SpanId)| {
-            !carried.contains(link) && self.assembly.request_of(link.0).is_none()
-        };
+        let nobodys = |link: &&(TraceId, SpanId)| !carried.contains(link) && self.assembly.request_of(link.0).is_none();
         if let Some((trace, id)) = span.links.iter().find(nobodys) {
             let evidence = format!("it links to span {id} of trace {trace}, which is nobody's");
             return Some(violation(FindingCode::LinkDangling, Cause::LinkToNobody, role, evidence));

@@ -32,15 +32,25 @@ pub(super) enum Step {
     /// A message becomes visible.
     Show(Box<Message>),
     /// A batch that was throttled is tried again.
-    Retry { batch: Vec<Message>, attempts: u32 },
+    Retry {
+        batch: Vec<Message>,
+        attempts: u32,
+    },
     /// A process is ready for its first invocation.
-    Begin { process: Process, batch: Vec<Message> },
+    Begin {
+        process: Process,
+        batch: Vec<Message>,
+    },
     /// A function exports what has ended.
     Export(Process),
     Finish(Process),
     Kill(Process),
     /// What had left a killed environment comes to the endpoint.
-    Straggle { peer: Peer, worker: usize, spans: Vec<Made> },
+    Straggle {
+        peer: Peer,
+        worker: usize,
+        spans: Vec<Made>,
+    },
 }
 
 /// A process of an environment.
@@ -95,7 +105,9 @@ struct Busy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Outcome {
     /// With these records reported as failed.
-    Succeeds { failed: Vec<usize> },
+    Succeeds {
+        failed: Vec<usize>,
+    },
     Fails,
     TimesOut,
 }
@@ -218,7 +230,8 @@ impl World<'_> {
         let number = self.cloud.numbered;
         let id = EnvironmentId::new(format!("{}-{number}", self.system.workers[worker].function));
         let state = State::Busy(None);
-        let known = Environment { id, worker, generation: 0, state, invocations: 0, pending: Vec::new(), lost: Vec::new() };
+        let known =
+            Environment { id, worker, generation: 0, state, invocations: 0, pending: Vec::new(), lost: Vec::new() };
         self.cloud.environments.insert(number, known);
         number
     }
@@ -274,7 +287,10 @@ impl World<'_> {
             self.export_ended(process);
         }
         if self.dice.one_in(3) {
-            self.tell(EventKind::EnvironmentFrozen { environment: environment.clone(), open: OpenExchanges::default() });
+            self.tell(EventKind::EnvironmentFrozen {
+                environment: environment.clone(),
+                open: OpenExchanges::default(),
+            });
             self.tell(EventKind::EnvironmentThawed { environment });
         }
         self.begin_invocation(process.environment, batch);
@@ -546,4 +562,3 @@ fn told(outcome: &Outcome, batch: &[Message]) -> InvocationOutcome {
         Outcome::TimesOut => InvocationOutcome::TimedOut,
     }
 }
-

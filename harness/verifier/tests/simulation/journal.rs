@@ -93,7 +93,9 @@ impl Journal {
 
     fn find_ends(&mut self, events: &[Event]) {
         for invocation in &mut self.invocations {
-            let EventKind::InvocationStarted { invocation: own, .. } = &events[invocation.started].kind else { continue };
+            let EventKind::InvocationStarted { invocation: own, .. } = &events[invocation.started].kind else {
+                continue;
+            };
             let is_end = |event: &Event| match &event.kind {
                 EventKind::InvocationFinished { invocation, .. } => invocation == own,
                 _ => false,

@@ -98,8 +98,7 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Child, Self::ChildWithLink, Self::Linked, Self::Batch, Self::Invocation];
+    pub(crate) const ALL: [Self; 5] = [Self::Child, Self::ChildWithLink, Self::Linked, Self::Batch, Self::Invocation];
 }
 
 impl System {
@@ -322,7 +321,8 @@ impl<'a> Draft<'a> {
             let timed = self.dice.one_in(6);
             let span = self.contract.spans.get_mut(&role).unwrap();
             span.attributes.extend(rules.into_iter().filter_map(value_rule).map(|(key, rule)| (key.to_owned(), rule)));
-            span.status = if span.kind == SpanKind::Internal && status == StatusRule::Outcome { StatusRule::Any } else { status };
+            span.status =
+                if span.kind == SpanKind::Internal && status == StatusRule::Outcome { StatusRule::Any } else { status };
             span.max_duration = timed.then(|| std::time::Duration::from_secs(60));
             if let (true, NameRule::Exact(name)) = (timed, &span.name) {
                 span.name = NameRule::Pattern(format!("{name} [0-9]+"));

@@ -292,8 +292,7 @@ impl<'a> World<'a> {
     ) -> Vec<(usize, Made)> {
         let (start, end) = (self.now, self.now + took);
         let telling = Telling { request: Some(request), failed, start, end, ..Telling::default() };
-        let purpose =
-            Purpose::Row { per: Per::Request, promised: accepted.then_some(request), required: accepted };
+        let purpose = Purpose::Row { per: Per::Request, promised: accepted.then_some(request), required: accepted };
         let mut spans = Vec::new();
         for (place, role) in self.system.roles(Per::Request, |_| true) {
             let Maker::Service(service) = role.maker else { continue };
@@ -413,8 +412,12 @@ impl<'a> World<'a> {
         if count == 0 {
             return lost;
         }
-        let export =
-            Export { export: self.exports, peer: peer.clone(), answer: ExportAnswer::Stored, payload: Payload::of(&batches) };
+        let export = Export {
+            export: self.exports,
+            peer: peer.clone(),
+            answer: ExportAnswer::Stored,
+            payload: Payload::of(&batches),
+        };
         self.exports += 1;
         if self.plan.repeats && self.dice.one_in(8) {
             self.send_again(&export);

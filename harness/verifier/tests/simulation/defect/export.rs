@@ -15,7 +15,8 @@ fn freeze_after(events: &[Event], finished: usize) -> Option<usize> {
 }
 
 pub(super) fn leave_open(events: &mut Vec<Event>, journal: &Journal, dice: &mut Dice) -> Option<()> {
-    let has_exported = |invocation: &&super::super::journal::Invocation| journal.exported_in(invocation).next().is_some();
+    let has_exported =
+        |invocation: &&super::super::journal::Invocation| journal.exported_in(invocation).next().is_some();
     let invocations = journal.invocations.iter().filter(has_exported);
     let freezes: Vec<_> = invocations.filter_map(|invocation| freeze_after(events, invocation.finished)).collect();
     let freeze = freezes[dice.place(freezes.len())?];

@@ -56,7 +56,8 @@ pub(super) fn hang_below_another_request(events: &mut Vec<Event>, journal: &Jour
     let is_in_request = |seen: &Seen| journal.find(seen.parent()?)?.request;
     let seen = journal.any_leaf(dice, |seen| is_in_request(seen).is_some())?;
     let role = &journal.find(seen.parent()?)?.role;
-    let other = journal.any(dice, |other| other.role == *role && other.request.is_some() && other.request != seen.request)?;
+    let other =
+        journal.any(dice, |other| other.role == *role && other.request.is_some() && other.request != seen.request)?;
     let (request, (trace, parent)) = (seen.request?, other.key());
     change(events, seen.place, |span| {
         (span.trace_id, span.parent_span_id) = (trace, Some(parent));
@@ -130,7 +131,8 @@ pub(super) fn do_not_attach(events: &mut Vec<Event>, journal: &Journal, dice: &m
 }
 
 pub(super) fn share_trace(events: &mut Vec<Event>, journal: &Journal, dice: &mut Dice) -> Option<()> {
-    let requests: Vec<(RequestId, TraceId)> = journal.traces.iter().map(|(request, trace)| (*request, *trace)).collect();
+    let requests: Vec<(RequestId, TraceId)> =
+        journal.traces.iter().map(|(request, trace)| (*request, *trace)).collect();
     let (first, shared) = requests[dice.place(requests.len())?];
     let (request, trace) = *requests.iter().find(|(_, trace)| *trace != shared)?;
     let keys: Vec<_> = journal.having(|seen| seen.span.trace_id == trace).iter().map(|seen| seen.key()).collect();
@@ -162,7 +164,9 @@ fn echo(event: &mut Event, of: RequestId, trace: TraceId) {
 
 /// A span that links, and what it is for.
 fn any_linking<'a>(journal: &'a Journal, dice: &mut Dice) -> Option<&'a Seen> {
-    journal.any(dice, |seen| !seen.span.links.is_empty() && (seen.request.is_some() || seen.contract.per == Per::Invocation))
+    journal.any(dice, |seen| {
+        !seen.span.links.is_empty() && (seen.request.is_some() || seen.contract.per == Per::Invocation)
+    })
 }
 
 pub(super) fn drop_links(events: &mut Vec<Event>, journal: &Journal, dice: &mut Dice) -> Option<()> {
@@ -191,7 +195,8 @@ pub(super) fn say_local(events: &mut Vec<Event>, journal: &Journal, dice: &mut D
 }
 
 pub(super) fn start_early(events: &mut Vec<Event>, journal: &Journal, dice: &mut Dice) -> Option<()> {
-    let seen = journal.any(dice, |seen| seen.request.is_some() && seen.parent().is_some_and(|key| journal.find(key).is_some()))?;
+    let seen = journal
+        .any(dice, |seen| seen.request.is_some() && seen.parent().is_some_and(|key| journal.find(key).is_some()))?;
     let start = journal.find(seen.parent()?)?.span.start - Duration::from_micros(1_001);
     change(events, seen.place, |span| span.start = start);
     Some(())

@@ -122,7 +122,8 @@ pub(super) fn hold_until_thaw(events: &mut Vec<Event>, journal: &Journal, dice: 
         let after = &events[invocation.finished..];
         after.iter().position(|event| is_thaw(event, invocation)).map(|place| invocation.finished + place)
     };
-    let has_spans = |invocation: &Invocation| journal.exported_in(invocation).any(|seen| seen.contract.per != Per::Environment);
+    let has_spans =
+        |invocation: &Invocation| journal.exported_in(invocation).any(|seen| seen.contract.per != Per::Environment);
     let held = journal.invocations.iter().filter(|invocation| has_spans(invocation));
     let held: Vec<_> = held.filter_map(|invocation| Some((invocation, thaw_after(invocation)?))).collect();
     let (invocation, thaw) = held[dice.place(held.len())?];
@@ -167,7 +168,13 @@ pub(super) fn add_for_nobody(events: &mut Vec<Event>, journal: &Journal, dice: &
         trace_id: trace_id(dice),
         span_id: span_id(dice),
         parent_span_id: None,
-        attributes: seen.span.attributes.iter().filter(|attribute| attribute.key != super::super::system::REQUEST_KEY).cloned().collect(),
+        attributes: seen
+            .span
+            .attributes
+            .iter()
+            .filter(|attribute| attribute.key != super::super::system::REQUEST_KEY)
+            .cloned()
+            .collect(),
         ..seen.span.clone()
     };
     add(events, seen.place, span);
@@ -179,7 +186,12 @@ pub(super) fn add_foreign(events: &mut Vec<Event>, journal: &Journal, dice: &mut
     if let EventKind::RunStarted(run) = &mut events[0].kind {
         run.contract.foreign = ForeignSpans::Forbid;
     }
-    let span = verifier::Span { trace_id: trace_id(dice), span_id: span_id(dice), attributes: Vec::new(), ..seen.span.clone() };
+    let span = verifier::Span {
+        trace_id: trace_id(dice),
+        span_id: span_id(dice),
+        attributes: Vec::new(),
+        ..seen.span.clone()
+    };
     let span = verifier::Span { parent_span_id: None, links: Vec::new(), ..span };
     let event = export_of(&events[seen.place.event], Peer::Anyone, "stranger", span);
     events.insert(seen.place.event, event);
