@@ -1,6 +1,8 @@
 //! Nothing that the verifier can find is left untested: each code is raised by a defect that is planted in any
 //! healthy run, and named by a pure test.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is how it fails")]
+
 mod simulation;
 
 use std::collections::BTreeSet;
