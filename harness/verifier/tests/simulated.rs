@@ -1,8 +1,10 @@
 //! Any healthy run of any correct system passes, and the verifier counts what the system did.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is how it fails")]
+
 mod simulation;
 
-use simulation::check::{Run, for_seeds};
+use simulation::check::{Run, for_seeds, judge};
 use simulation::dice::Dice;
 use simulation::system::{Shape, System};
 use simulation::world::Plan;
@@ -72,4 +74,24 @@ fn healthy_run_of_any_system_passes() {
 #[test]
 fn batches_that_are_sent_again_are_told_and_change_nothing_else() {
     every_run_is_healthy(Plan { repeats: true, ..Plan::rough(REQUESTS) }, System::random);
+}
+
+/// The journal, written and read again and cut off anywhere, is judged as the run was.
+fn is_judged_the_same_again(run: &Run) -> Result<(), String> {
+    let cut = 1 + Dice::new(run.seed).below(run.events.len());
+    for length in [cut, run.events.len()] {
+        let live = &run.events[..length];
+        let again = |event| serde_json::from_str(&serde_json::to_string(event).unwrap()).unwrap();
+        let replayed: Vec<_> = live.iter().map(again).collect();
+        if judge(live) != judge(&replayed) {
+            return Err(format!("cut after {length} events"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn replayed_journal_is_judged_as_the_run_was_wherever_it_is_cut() {
+    let plan = Plan { repeats: true, loses_one_in: Some(50), ..Plan::rough(12) };
+    for_seeds(0..RUNS, |seed| (System::random(&mut Dice::new(seed)), plan), is_judged_the_same_again);
 }

@@ -66,7 +66,14 @@ impl Checker<'_> {
     /// A span that should have a parent in the role `expected`, and names one.
     fn child(&self, slot: Slot, span: usize, expected: RoleId, id: SpanId) -> Option<Violation> {
         let seen = &self.case.spans[span].span;
-        match self.find_parent(seen, id) {
+        // An invocation's own trace is that of all its requests, whoever of them it was known by first.
+        let is_shared =
+            self.case.roles.per_of(self.role(slot).root) == Per::Invocation && !self.is_fragment(slot, seen);
+        let parent = match self.find_parent(seen, id) {
+            Parent::OfRequest(_) if is_shared => Parent::Unknown,
+            parent => parent,
+        };
+        match parent {
             Parent::Seen(parent) if self.is_parent_for(slot, expected, parent) => None,
             Parent::Seen(parent) if self.is_above(seen, parent) => {
                 let evidence = format!("its parent is {id} ({:?}), which is below it", parent.name);

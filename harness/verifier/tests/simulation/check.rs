@@ -78,12 +78,12 @@ pub(crate) fn for_seeds(
         let (system, plan) = drawn(seed);
         let plan = Plan { requests: requests.unwrap_or(plan.requests), ..plan };
         let run = Run::new(system, plan, seed);
-        property(&run).map_err(|why| (run, why))
+        property(&run).map_err(|why| Box::new((run, why)))
     };
     for seed in seeds {
-        let Err((run, _)) = check(seed, None) else { continue };
-        let smaller = (1..=run.plan.requests).find_map(|requests| check(seed, Some(requests)).err());
-        let (run, why) = smaller.unwrap_or_else(|| panic!("seed {seed} fails and then does not"));
+        let Err(failed) = check(seed, None) else { continue };
+        let smaller = (1..=failed.0.plan.requests).find_map(|requests| check(seed, Some(requests)).err());
+        let (run, why) = *smaller.unwrap_or_else(|| panic!("seed {seed} fails and then does not"));
         panic!("seed {seed} with {} requests of {}: {why}", run.plan.requests, outline(&run.system));
     }
 }

@@ -13,9 +13,10 @@
 //! | [`cloud`] | queues, functions and their environments |
 //! | [`truth`] | what the verifier's counts must be |
 
-#![allow(clippy::ptr_arg, reason = "all ways to spoil a journal have one form, and some change its length")]
-#![allow(clippy::result_large_err, reason = "what is wrong is shown once, and the test is over")]
 #![allow(dead_code, reason = "each test binary uses its own part of the simulation")]
+#![allow(unused_imports, reason = "as above")]
+#![allow(clippy::ptr_arg, reason = "what plants defects has one signature")]
+#![allow(clippy::cast_possible_truncation, reason = "all numbers are small")]
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is how it fails")]
 
 pub(crate) mod check;

@@ -398,7 +398,8 @@ impl<'a> World<'a> {
         let mut batches = vec![ResourceSpans { resource: self.system.resource(maker), spans: Vec::new() }];
         for made in spans {
             let is_lost = self.plan.loses_one_in.is_some_and(|sides| self.dice.one_in(sides));
-            if is_lost && matches!(made.purpose, Purpose::Row { .. }) {
+            // Of what nobody asks for, the root alone tells whose it is.
+            if is_lost && matches!(made.purpose, Purpose::Row { required: true, .. }) {
                 lost.push(made);
                 continue;
             }

@@ -15,5 +15,4 @@ mod linkage;
 mod presence;
 mod table;
 
-#[allow(unused_imports, reason = "each test binary uses its own part of the simulation")]
 pub(crate) use table::Defect;
