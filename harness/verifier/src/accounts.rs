@@ -37,6 +37,8 @@ pub(crate) struct Account {
     pub(crate) end: Option<DeliveryEnd>,
     /// Whether the scenario ordered the kill in which it ended.
     pub(crate) killed: bool,
+    /// Whether its process has been through an invocation: what was to come of its Init should have come then.
+    pub(crate) served: bool,
     /// The messages of an invocation, in the event's order.
     pub(crate) records: Vec<Record>,
     /// Its spans, each of them once.
@@ -56,13 +58,14 @@ pub(crate) struct Record {
 
 impl Account {
     const fn new(host: Host, began: Timestamp, records: Vec<Record>) -> Self {
-        let (asks, ended, end, killed, judged) = (true, None, None, false, None);
-        Self { host, asks, began, ended, end, killed, records, spans: Vec::new(), judged }
+        let (asks, ended, end, judged) = (true, None, None, None);
+        let (killed, served) = (false, false);
+        Self { host, asks, began, ended, end, killed, served, records, spans: Vec::new(), judged }
     }
 
     /// Whether its spans need not be there: the scenario itself had its process killed.
     pub(crate) fn is_excusable(&self) -> bool {
-        self.killed && matches!(self.end, None | Some(DeliveryEnd::EnvironmentDied))
+        self.killed && !self.served && matches!(self.end, None | Some(DeliveryEnd::EnvironmentDied))
     }
 
     /// The spans of the account in a role.
@@ -127,6 +130,12 @@ impl Accounts {
                 self.change(&AccountId::Invocation(invocation.clone()), |account| {
                     (account.ended, account.end) = (Some(event.at), Some(end));
                 });
+            }
+            EventKind::EnvironmentFrozen { environment, .. } => {
+                let host = processes.host(environment);
+                if host.invocation > 0 {
+                    self.change(&AccountId::Environment(host.process_id()), |account| account.served = true);
+                }
             }
             EventKind::EnvironmentReset { environment, .. } | EventKind::EnvironmentEnded { environment, .. } => {
                 let id = AccountId::Environment(processes.host(environment).process_id());
