@@ -1,6 +1,6 @@
 //! The verifier's own reading of an export's bytes beside that of the protobuf library.
 //!
-//! `cargo +nightly fuzz run wire fuzz/corpus/wire mock-coralogix/tests/wire/corpus`
+//! `cargo +nightly fuzz run wire fuzz/corpus/wire mock-coralogix/tests/wire/corpus` (what is new goes into the first)
 
 #![no_main]
 

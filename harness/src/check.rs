@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use verifier::TraceContract;
+use verifier::contract::{ForeignSpans, SpanContract};
 
 use crate::input::{InputError, Source};
 use crate::manifest::Manifest;
@@ -25,13 +26,9 @@ impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Manifest(manifest) => write!(f, "a manifest: {}", Summary(manifest)),
-            Self::Contract(contract) => write!(
-                f,
-                "a contract: {} with {} ({})",
-                contract.name,
-                count(contract.spans.len(), "span"),
-                joined(contract.spans.keys()),
-            ),
+            Self::Contract(contract) => {
+                write!(f, "a contract: {} asks for {} ({})", contract.name, Asked(contract), Roles(contract))
+            }
             Self::Scenario(scenario, manifest) => write!(
                 f,
                 "a scenario: {} with {} requests/s for {} ({} requests), on {}",
@@ -53,13 +50,64 @@ impl fmt::Display for Summary<'_> {
         let Manifest { name, services, queues, functions, contract, .. } = self.0;
         write!(
             f,
-            "the system {name} with {}, {}, {} and the contract {} ({})",
+            "the system {name} with {}, {}, {} and the contract {}, which asks for {}",
             count(services.len(), "service"),
             count(queues.len(), "queue"),
             count(functions.len(), "function"),
             contract.name,
-            count(contract.spans.len(), "span"),
+            Asked(contract),
         )
+    }
+}
+
+/// What a contract asks for, in counts; what it does not ask for is left out.
+struct Asked<'a>(&'a TraceContract);
+
+impl fmt::Display for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let contract = self.0;
+        let of_spans = |counted: fn(&SpanContract) -> usize| contract.spans.values().map(counted).sum::<usize>();
+        let counts = [
+            (contract.spans.len(), "span"),
+            (of_spans(|span| span.link.iter().count()), "link"),
+            (of_spans(|span| span.attributes.len()), "attribute"),
+            (contract.resource.len() + of_spans(|span| span.resource.len()), "resource attribute"),
+            (of_spans(|span| usize::from(!span.status.is_any())), "status"),
+            (of_spans(|span| span.max_duration.iter().count()), "duration"),
+        ];
+        let asked = counts.into_iter().filter(|(number, _)| *number > 0).map(|(number, noun)| count(number, noun));
+        f.write_str(&asked.collect::<Vec<_>>().join(", "))?;
+        self.fmt_exceptions(f)
+    }
+}
+
+impl Asked<'_> {
+    /// What makes a contract milder or stricter than its spans say.
+    fn fmt_exceptions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TraceContract { extras, foreign, sampling, severity, .. } = self.0;
+        if !extras.is_empty() {
+            write!(f, ", allows {}", count(extras.len(), "extra"))?;
+        }
+        if *foreign == ForeignSpans::Forbid {
+            f.write_str(", forbids foreign spans")?;
+        }
+        if let Some(sampling) = sampling {
+            write!(f, ", with a sampling of {sampling}")?;
+        }
+        if !severity.is_empty() {
+            write!(f, ", weighs {} otherwise", count(severity.len(), "finding"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The roles of a contract, each with what there is one span for.
+struct Roles<'a>(&'a TraceContract);
+
+impl fmt::Display for Roles<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let roles = self.0.spans.iter().map(|(role, span)| format!("{role} per {}", span.per.as_str()));
+        f.write_str(&roles.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -106,11 +154,12 @@ fn kind(source: &Source) -> Result<Kind, InputError> {
 }
 
 fn count(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
-fn joined<'a>(names: impl Iterator<Item = &'a String>) -> String {
-    names.map(String::as_str).collect::<Vec<_>>().join(", ")
+    let ending = match (count, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{count} {noun}{ending}")
 }
 
 #[cfg(test)]
@@ -132,10 +181,41 @@ mod tests {
         std::fs::copy(path("contract.toml"), path("b.toml")).unwrap();
         std::fs::write(path("c.toml"), "name='c'\nsystem='a.toml'\n[load]\nrate=2.5\nduration='1m'\n").unwrap();
         let found = |name| check(&path(name)).unwrap().to_string();
-        let system = "the system my-system with 1 service, 1 queue, 1 function and the contract my-system (3 spans)";
+        let system = "the system my-system with 1 service, 1 queue, 1 function \
+                      and the contract my-system, which asks for 3 spans";
         assert_eq!(found("a.toml"), format!("a manifest: {system}"));
-        assert_eq!(found("b.toml"), "a contract: my-system with 3 spans (consumer, producer, server)");
+        let roles = "consumer per delivery, producer per message, server per request";
+        assert_eq!(found("b.toml"), format!("a contract: my-system asks for 3 spans ({roles})"));
         assert_eq!(found("c.toml"), format!("a scenario: c with 2.5 requests/s for 1m (150 requests), on {system}"));
+    }
+
+    #[test]
+    fn what_a_contract_asks_for_is_told() {
+        let folder = folder();
+        let file = folder.path().join("contract.toml");
+        let text = "name = 'n'\nforeign = 'forbid'\nsampling = 0.25\n[severity]\nspan-late = 'failure'\n\
+                    [resource]\n'service.version' = { present = true }\n\
+                    [span.server]\nservice = 's'\nname = 'n'\nkind = 'server'\nper = 'request'\n\
+                    status = 'outcome'\nmax_duration = '2s'\n[span.server.attributes]\na = 1\nb = 2\n\
+                    [span.worker]\nservice = 'w'\nname = 'n'\nkind = 'consumer'\nper = 'delivery'\nlink = 'server'\n\
+                    status = 'no_error'\n[span.worker.resource]\na = 1\n\
+                    [extra.canary]\nservice = 'w'\nname = 'c'\nper = 'environment'\n";
+        std::fs::write(&file, text).unwrap();
+        let expected = "a contract: n asks for 2 spans, 1 link, 2 attributes, 2 resource attributes, 2 statuses, \
+                        1 duration, allows 1 extra, forbids foreign spans, with a sampling of 0.25, \
+                        weighs 1 finding otherwise (server per request, worker per delivery)";
+        assert_eq!(check(&file).unwrap().to_string(), expected);
+    }
+
+    #[test]
+    fn a_contract_that_asks_of_what_its_system_has_not_is_refused_with_the_manifest() {
+        let folder = folder();
+        let contract = folder.path().join("contract.toml");
+        let text = std::fs::read_to_string(&contract).unwrap();
+        std::fs::write(&contract, text.replacen("# queue = \"jobs\"", "queue = \"job\"", 1)).unwrap();
+        assert!(check(&contract).is_ok(), "by itself nobody knows");
+        let error = check(&folder.path().join("system.toml")).unwrap_err();
+        assert_eq!((error.file(), error.suggestion()), (contract.as_path(), Some("jobs")));
     }
 
     #[test]

@@ -41,6 +41,7 @@ holds every exported span against it. What has no counterpart is a finding.
   harness soak --system my-system/system.toml
   harness verify reports/latest               judge a recorded run again
   harness verify reports/latest --request 42  one request's whole story
+  harness verify traces.jsonl                 judge what a collector recorded
   harness explain late-by-thaw                what a finding means, and how to cure it";
 
 const EXIT_CODES: &str = "\
@@ -209,7 +210,10 @@ pub struct Verify {
     /// A run's folder, the segments of its journal, or recorded OTLP: files, or a folder of them
     #[arg(value_name = "PATH", default_value = "reports/latest")]
     pub paths: Vec<PathBuf>,
-    /// Judge recorded OTLP by this contract, and not only by what must hold of any trace
+    /// Judge by this contract
+    ///
+    /// Recorded OTLP is judged by what must hold of any trace without one. Of a run, it takes the place of the
+    /// contract that the run had.
     #[arg(long, value_name = "FILE", conflicts_with = "request")]
     pub contract: Option<PathBuf>,
     /// Tell one request's whole story: its verdict, what happened on one time line, and its spans
@@ -226,13 +230,17 @@ pub struct Verify {
 
 const VERIFY_EXAMPLES: &str = "\
 Recorded OTLP is JSON, JSON lines or protobuf, as exporters and the OpenTelemetry Collector's file exporter \
-write it, also in gzip or zstd. It has no ledger: a trace that is missing as a whole cannot be told from one \
-that never was. Without a contract, what must hold of any trace is judged: ids, parents, kinds, times, copies.
+write it, also in gzip or zstd; which it is shows in the content. It has no ledger: a trace that is missing as a \
+whole cannot be told from one that never was. Without a contract, what must hold of any trace is judged: ids, \
+parents, kinds, times, copies. What ends in the middle, as after a crash, is judged as far as it goes, and then \
+the verdict is inconclusive (5) unless it is worse; what cannot be read is an error with its place (2).
 
 Examples:
   harness verify                                        the last run once more
   harness verify reports/2026-11-25T10-00-00Z-soak --request 42
+  harness verify reports/latest --contract new.toml     the last run, beside another contract
   harness verify traces.jsonl                           what a collector wrote
+  harness verify traces/                                the same in many files, taken together
   harness verify traces.jsonl --contract contract.toml  the same, beside a contract";
 
 /// `harness explain`.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use tokio::runtime;
 use tracing_subscriber::EnvFilter;
-use verifier::Conclusion;
+use verifier::{Conclusion, TraceContract};
 
 use crate::check;
 use crate::cli::{Check, Cli, Command, Explain, Init, Lambda, Run, RunOptions, Verify};
@@ -14,6 +14,7 @@ use crate::contract;
 use crate::error::{Error, exit_code, exit_code_of_request};
 use crate::explain::table;
 use crate::init;
+use crate::input::InputError;
 use crate::interrupt::Interrupts;
 use crate::lambda;
 use crate::manifest::Manifest;
@@ -115,14 +116,10 @@ fn execute_verify(verify: &Verify) -> Result<ExitCode, Error> {
     if let Some(request) = verify.request {
         return tell_story(verify, request);
     }
-    if !is_journal(&verify.paths) {
+    if !is_journal(&verify.paths)? {
         return verify_recording(verify);
     }
-    if verify.contract.is_some() {
-        let message = "--contract is for recorded OTLP: a journal holds the contract of its run";
-        return Err(Error::Usage(message.to_owned()));
-    }
-    let outcome = replay(&verify.paths)?;
+    let outcome = replay(&verify.paths, contract_of(verify)?)?;
     if verify.json {
         let json = Summary::new(&outcome).to_json().map_err(|error| Error::Internal(error.to_string()))?;
         print(&json);
@@ -134,17 +131,17 @@ fn execute_verify(verify: &Verify) -> Result<ExitCode, Error> {
 
 /// Judges telemetry that others recorded.
 fn verify_recording(verify: &Verify) -> Result<ExitCode, Error> {
-    let contract = verify.contract.as_deref().map(contract::read).transpose()?;
-    let recording = recording::judge(&verify.paths, contract)?;
+    let recording = recording::judge(&verify.paths, contract_of(verify)?)?;
     let text = match verify.json {
-        true => {
-            serde_json::to_string_pretty(&recording.judgement).map_err(|error| Error::Internal(error.to_string()))?
-                + "\n"
-        }
+        true => report::recording::to_json(&recording).map_err(|error| Error::Internal(error.to_string()))?,
         false => report::recording::render(&recording, width()),
     };
     print(&text);
     Ok(exit_code(recording.judgement.conclusion))
+}
+
+fn contract_of(verify: &Verify) -> Result<Option<TraceContract>, InputError> {
+    verify.contract.as_deref().map(contract::read).transpose()
 }
 
 /// Exits with the request's own verdict.

@@ -33,17 +33,15 @@ impl Mask {
     /// An export without secrets. What stands in their place is as long as they were, so that the message
     /// stays one, and says that there was a secret ([`verifier::otlp::is_masked`]).
     pub fn payload(&self, payload: Payload) -> Payload {
-        let found = self.0.iter().any(|secret| memmem::find(payload.bytes(), secret.as_bytes()).is_some());
-        if !found {
-            return payload;
-        }
-        let mut bytes = payload.bytes().to_vec();
+        let mut masked: Option<Vec<u8>> = None;
         for secret in self.0.iter() {
-            while let Some(at) = memmem::find(&bytes, secret.as_bytes()) {
+            // Always in what came: a secret may be a part of another one.
+            for at in memmem::find_iter(payload.bytes(), secret.as_bytes()) {
+                let bytes = masked.get_or_insert_with(|| payload.bytes().to_vec());
                 bytes[at..at + secret.len()].fill(b'*');
             }
         }
-        Payload::new(bytes.into())
+        masked.map_or(payload, |bytes| Payload::new(bytes.into()))
     }
 
     /// Masks a stream of bytes that comes in pieces.
@@ -94,6 +92,8 @@ fn replaced(bytes: Vec<u8>, secret: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use verifier::span::{Attribute, Resource, ResourceSpans};
+
     use super::*;
 
     fn mask() -> Mask {
@@ -105,6 +105,48 @@ mod tests {
         assert_eq!(mask().text("s3cr3t and other, s3cr3t".to_owned()), "*** and ***, ***");
         assert_eq!(mask().text("nothing".to_owned()), "nothing");
         assert!(!format!("{:?}", mask()).contains("s3cr3t"));
+    }
+
+    /// An export of one span with an attribute.
+    fn export(value: &str) -> Payload {
+        let attributes = vec![Attribute { key: "key".to_owned(), value: value.to_owned() }];
+        let resource = Resource { attributes };
+        Payload::of(&[ResourceSpans { resource, spans: Vec::new() }])
+    }
+
+    fn value(payload: &Payload) -> String {
+        payload.resources().next().unwrap().attribute("key").unwrap().into_owned()
+    }
+
+    #[test]
+    fn secrets_in_an_export_are_masked_in_their_length_and_leave_it_well_formed() {
+        let mask = Mask::new(["a-long-s3cr3t".to_owned(), "other".to_owned()]);
+        let masked = mask.payload(export("Bearer a-long-s3cr3t, a-long-s3cr3t and other"));
+        assert_eq!(masked.validate(), Ok(()));
+        assert_eq!(value(&masked), "Bearer *************, ************* and *****");
+        assert!(verifier::otlp::is_masked(&value(&masked)));
+    }
+
+    #[test]
+    fn export_without_secrets_is_not_copied() {
+        let payload = export("nothing");
+        let before = payload.bytes().as_ptr();
+        let after = mask().payload(payload);
+        assert_eq!(after.bytes().as_ptr(), before);
+        assert!(!verifier::otlp::is_masked(&value(&after)));
+    }
+
+    #[test]
+    fn secret_that_holds_another_one_is_masked_whole_whichever_is_looked_for_first() {
+        for secrets in [["inner", "the-inner-one"], ["the-inner-one", "inner"]] {
+            let masked = Mask::new(secrets.map(str::to_owned)).payload(export("the-inner-one"));
+            assert_eq!(value(&masked), "*************");
+        }
+    }
+
+    #[test]
+    fn secret_that_looks_like_its_mask_is_found_once() {
+        assert_eq!(value(&Mask::new(["****".to_owned()]).payload(export("a ****"))), "a ****");
     }
 
     #[test]

@@ -410,7 +410,8 @@ fn wrong_input_is_told_with_what_is_possible() {
         (&["soak", "--system", "no/such.toml"], 2, &["no/such.toml"]),
         (&["soak", "--out", "/proc/nowhere"], 3, &["/proc/nowhere"]),
         (&["check", typo], 2, &["typo.toml:", "recycle_atfer", "recycle_after"]),
-        (&["verify", "/proc"], 2, &["this is no journal"]),
+        (&["verify", "/proc"], 2, &["no journal and no recording here"]),
+        (&["verify", "system/system.toml"], 2, &["system.toml: this is no recording", "a run's folder or journal"]),
         (&["check", "system/system.toml", "system/contract.toml", "scenarios/soak.toml"], 0, &[]),
         (&["--help"], 0, &[]),
     ] {

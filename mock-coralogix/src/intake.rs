@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::{Buf, BufMut, Bytes};
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tonic::body::Body;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -85,7 +85,7 @@ impl Intake {
     async fn answer(mut self, request: Request<Incoming>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let body = match Limited::new(body, MAX_MESSAGE + PREFIX_LENGTH).collect().await {
-            Ok(body) => body.to_bytes(),
+            Ok(body) => body,
             Err(error) if error.is::<LengthLimitError>() => return self.too_large(),
             // The answer to a client that went away is read by nobody.
             Err(_) => return Status::cancelled(Refusal::CutOff.to_string()).into_http(),
@@ -94,14 +94,14 @@ impl Intake {
         self.read(Request::from_parts(head, body)).await
     }
 
-    /// Lets the gRPC library read the message and make the answer.
-    async fn read(self, request: Request<Bytes>) -> Response<Body> {
+    /// Lets the gRPC library read the message, piece by piece as it came, and make the answer.
+    async fn read(self, request: Request<Collected<Bytes>>) -> Response<Body> {
         let received = self.origin.received_now();
         let authorized = self.origin.endpoint.shared().keys.check(request.headers());
         let recipient = Recipient { origin: Arc::clone(&self.origin), received, authorized };
         let mut grpc =
             Grpc::new(BytesCodec).accept_compressed(CompressionEncoding::Gzip).max_decoding_message_size(MAX_MESSAGE);
-        let response = grpc.unary(recipient, request.map(Full::new)).await;
+        let response = grpc.unary(recipient, request).await;
         match Status::from_header_map(response.headers()) {
             None => response,
             // The one error that comes from the recipient: the observer has the export.

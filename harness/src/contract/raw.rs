@@ -13,7 +13,7 @@ use crate::manifest::raw::{Named, RawDuration, Text};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawContract {
-    pub(super) name: String,
+    pub(super) name: Text,
     #[serde(default)]
     pub(super) span: Named<RawSpan>,
     #[serde(default)]
@@ -30,30 +30,30 @@ pub(super) struct RawContract {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSpan {
-    pub(super) service: String,
+    pub(super) service: Text,
     pub(super) name: Spanned<RawName>,
     pub(super) kind: SpanKind,
     pub(super) parent: Option<Text>,
     pub(super) link: Option<Text>,
     pub(super) per: Per,
-    pub(super) queue: Option<String>,
-    pub(super) function: Option<String>,
+    pub(super) queue: Option<Text>,
+    pub(super) function: Option<Text>,
     #[serde(default)]
     pub(super) attributes: Named<Spanned<RawValue>>,
     #[serde(default)]
     pub(super) resource: Named<Spanned<RawValue>>,
     #[serde(default)]
     pub(super) status: StatusRule,
-    pub(super) max_duration: Option<RawDuration>,
+    pub(super) max_duration: Option<Spanned<RawDuration>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawExtra {
-    pub(super) service: String,
+    pub(super) service: Text,
     pub(super) name: Spanned<RawName>,
     pub(super) per: Per,
-    pub(super) at_most: Option<Spanned<u32>>,
+    pub(super) at_most: Option<Spanned<i64>>,
 }
 
 /// A name: a text, or `{ pattern = "…" }`.
@@ -64,77 +64,95 @@ pub(super) struct RawValue(pub(super) ValueRule);
 
 impl<'de> Deserialize<'de> for RawName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Name;
-
-        impl<'de> Visitor<'de> for Name {
-            type Value = RawName;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name, or { pattern = \"…\" }")
-            }
-
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<RawName, E> {
-                Ok(RawName(NameRule::Exact(name.to_owned())))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawName, A::Error> {
-                const KEYS: &[&str] = &["pattern"];
-                match map.next_entry::<String, String>()? {
-                    Some((key, pattern)) if key == "pattern" => Ok(RawName(NameRule::Pattern(pattern))),
-                    Some((key, _)) => Err(de::Error::unknown_field(&key, KEYS)),
-                    None => Err(de::Error::missing_field("pattern")),
-                }
-            }
-        }
-
-        deserializer.deserialize_any(Name)
+        deserializer.deserialize_any(NameVisitor).map(Self)
     }
 }
 
 impl<'de> Deserialize<'de> for RawValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AttributeValue;
-
-        impl<'de> Visitor<'de> for AttributeValue {
-            type Value = RawValue;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, a number, true or false, { present = true }, or { pattern = \"…\" }")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<RawValue, E> {
-                Ok(exact(text))
-            }
-
-            fn visit_bool<E: de::Error>(self, value: bool) -> Result<RawValue, E> {
-                Ok(exact(value))
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<RawValue, E> {
-                Ok(exact(number))
-            }
-
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<RawValue, E> {
-                Ok(exact(serde_json::Value::from(number)))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawValue, A::Error> {
-                const KEYS: &[&str] = &["present", "pattern"];
-                match map.next_key::<String>()?.as_deref() {
-                    Some("pattern") => Ok(RawValue(ValueRule::Pattern(map.next_value()?))),
-                    Some("present") if map.next_value()? => Ok(RawValue(ValueRule::Present)),
-                    Some("present") => Err(de::Error::custom("write { present = true }, or leave the attribute out")),
-                    Some(key) => Err(de::Error::unknown_field(key, KEYS)),
-                    None => Err(de::Error::missing_field("present")),
-                }
-            }
-        }
-
-        deserializer.deserialize_any(AttributeValue)
+        deserializer.deserialize_any(ValueVisitor).map(Self)
     }
 }
 
-/// A value as it is written in JSON, without quotes.
-fn exact(value: impl ToString) -> RawValue {
-    RawValue(ValueRule::Exact(value.to_string()))
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = NameRule;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name, or { pattern = \"…\" }")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<NameRule, E> {
+        Ok(NameRule::Exact(name.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NameRule, A::Error> {
+        match map.next_key::<String>()?.as_deref() {
+            Some("pattern") => NameRule::Pattern(map.next_value()?).alone_in(&mut map),
+            Some(key) => Err(unknown_rule(key, &["pattern"])),
+            None => Err(de::Error::missing_field("pattern")),
+        }
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = ValueRule;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, a number, true or false, { present = true }, or { pattern = \"…\" }")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<ValueRule, E> {
+        Ok(ValueRule::Exact(text.to_owned()))
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<ValueRule, E> {
+        Ok(ValueRule::Exact(value.to_string()))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<ValueRule, E> {
+        Ok(ValueRule::Exact(number.to_string()))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<ValueRule, E> {
+        match number.is_finite() {
+            true => Ok(ValueRule::Exact(serde_json::Value::from(number).to_string())),
+            false => Err(E::custom(format_args!("`{number}` is no number that can be compared"))),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ValueRule, A::Error> {
+        match map.next_key::<String>()?.as_deref() {
+            Some("pattern") => ValueRule::Pattern(map.next_value()?).alone_in(&mut map),
+            Some("present") if map.next_value()? => ValueRule::Present.alone_in(&mut map),
+            Some("present") => Err(de::Error::custom("write { present = true }, or leave the attribute out")),
+            Some(key) => Err(unknown_rule(key, &["present", "pattern"])),
+            None => Err(de::Error::missing_field("present")),
+        }
+    }
+}
+
+/// A rule that is written as a table.
+trait TableRule: Sized {
+    /// The rule, if nothing stands beside it: what is not read must not look as if it were.
+    fn alone_in<'de, A: MapAccess<'de>>(self, map: &mut A) -> Result<Self, A::Error> {
+        match map.next_key::<String>()? {
+            Some(key) => Err(de::Error::custom(format_args!("one rule is enough: `{key}` stands beside another"))),
+            None => Ok(self),
+        }
+    }
+}
+
+impl TableRule for NameRule {}
+impl TableRule for ValueRule {}
+
+/// A date reaches a visitor as a table whose key is private to the parser.
+fn unknown_rule<E: de::Error>(key: &str, rules: &'static [&'static str]) -> E {
+    match key.starts_with("$__toml_private") {
+        true => E::custom("a date or time is a text: write it in quotes"),
+        false => E::unknown_field(key, rules),
+    }
 }

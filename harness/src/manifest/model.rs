@@ -134,9 +134,11 @@ pub struct Correlation {
     pub message_body: Option<String>,
     /// The span attributes whose text holds the request id.
     pub span_attributes: Vec<String>,
-    /// The span attributes whose text is a message's id. Default: `messaging.message.id`.
+    /// The span attributes whose text is the id of the message that the span is for, which ties it to the message's
+    /// request whatever trace it is in. Default: `messaging.message.id`; an empty list turns it off.
     pub message_attributes: Vec<String>,
-    /// The span attributes whose text is an invocation's id. Default: `faas.invocation_id`.
+    /// The span attributes whose text is the id of the invocation that made the span. Default:
+    /// `faas.invocation_id`; an empty list turns it off.
     pub invocation_attributes: Vec<String>,
 }
 

@@ -94,8 +94,7 @@ pub(super) struct RawRequest {
 pub(super) struct RawCorrelation {
     pub(super) response_trace_id: Option<Text>,
     pub(super) message_body: Option<Text>,
-    #[serde(default)]
-    pub(super) span_attributes: Vec<Text>,
+    pub(super) span_attributes: Option<Vec<Text>>,
     pub(super) message_attributes: Option<Vec<Text>>,
     pub(super) invocation_attributes: Option<Vec<Text>>,
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 use toml::Spanned;
+use verifier::TraceContract;
 
 use super::model::{Correlation, Extension, Function, Manifest, Queue, Request, Service};
 use super::placeholders::Place;
@@ -15,6 +16,7 @@ use super::raw::{
     Named, RawCorrelation, RawDuration, RawExtension, RawFunction, RawManifest, RawQueue, RawRequest, RawService, Text,
 };
 use crate::cloud::function::{RESERVED_VARIABLES, is_reserved};
+use crate::contract::Parts;
 use crate::correlation::is_json_pointer;
 use crate::input::{InputError, Source};
 use crate::template::Template;
@@ -47,10 +49,9 @@ const MAX_CONCURRENCY: RangeInclusive<u32> = 1..=1_000;
 const MESSAGE_ID: &str = "messaging.message.id";
 /// Where a span says which invocation it is for (OpenTelemetry FaaS conventions).
 const INVOCATION_ID: &str = "faas.invocation_id";
-
-fn names(raw: Vec<Text>) -> Vec<String> {
-    raw.into_iter().map(Spanned::into_inner).collect()
-}
+/// How many attributes can tell one of the identities of a span. The verifier looks for them in one pass, beside
+/// those that a contract asks for.
+const CORRELATION_ATTRIBUTES: usize = 5;
 
 impl Manifest {
     /// Reads and validates a manifest and the contract that it names.
@@ -63,6 +64,17 @@ impl Manifest {
         let queues = raw.queue.keys().map(|name| name.get_ref().clone()).collect();
         Reader { source: &source, queues }.manifest(raw)
     }
+}
+
+/// Reads the contract of a system with these queues and functions.
+fn contract(
+    file: &Path,
+    queues: &BTreeMap<String, Queue>,
+    functions: &BTreeMap<String, Function>,
+) -> Result<TraceContract, InputError> {
+    let queues: Vec<_> = queues.keys().map(String::as_str).collect();
+    let functions: Vec<_> = functions.keys().map(String::as_str).collect();
+    crate::contract::read_for(file, Parts { queues: &queues, functions: &functions })
 }
 
 /// Reads the parts of one manifest.
@@ -82,10 +94,11 @@ impl Reader<'_> {
         let correlation = self.correlation(raw.correlation)?;
         let env = self.env(raw.env, Place::Env)?;
         let contract_file = self.contract_file(&raw.contract)?;
+        let contract = contract(&contract_file, &queues, &functions)?;
         Ok(Manifest {
             file: self.source.file().to_owned(),
             name: self.not_empty(raw.name, "a system needs a name")?,
-            contract: crate::contract::read(&contract_file)?,
+            contract,
             contract_file,
             folder,
             services,
@@ -261,10 +274,20 @@ impl Reader<'_> {
         Ok(Correlation {
             response_trace_id: raw.response_trace_id.map(|location| self.parsed(&location)).transpose()?,
             message_body: raw.message_body.map(|pointer| self.json_pointer(pointer)).transpose()?,
-            span_attributes: names(raw.span_attributes),
-            message_attributes: raw.message_attributes.map_or_else(|| vec![MESSAGE_ID.to_owned()], names),
-            invocation_attributes: raw.invocation_attributes.map_or_else(|| vec![INVOCATION_ID.to_owned()], names),
+            span_attributes: self.attributes(raw.span_attributes, None)?,
+            message_attributes: self.attributes(raw.message_attributes, Some(MESSAGE_ID))?,
+            invocation_attributes: self.attributes(raw.invocation_attributes, Some(INVOCATION_ID))?,
         })
+    }
+
+    /// The attributes that tell an identity; an empty list stands for none, where the default is one.
+    fn attributes(&self, raw: Option<Vec<Text>>, default: Option<&str>) -> Result<Vec<String>, InputError> {
+        let Some(raw) = raw else { return Ok(default.into_iter().map(str::to_owned).collect()) };
+        if let Some(name) = raw.get(CORRELATION_ATTRIBUTES) {
+            let message = format!("an identity is looked for in at most {CORRELATION_ATTRIBUTES} attributes");
+            return Err(self.source.error(name.span(), message));
+        }
+        raw.into_iter().map(|name| self.not_empty(name, "an attribute has a name")).collect()
     }
 
     fn json_pointer(&self, pointer: Text) -> Result<String, InputError> {

@@ -123,6 +123,18 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
+fn identities_are_looked_for_where_the_manifest_says_and_nowhere_if_it_says_so() {
+    let with = |more: &str| {
+        let correlation = read(&SAMPLE.replace("[env]", &format!("{more}\n[env]"))).correlation;
+        (correlation.message_attributes, correlation.invocation_attributes)
+    };
+    let (messages, invocations) = with("message_attributes = [\"msg\", \"m.id\"]\ninvocation_attributes = [\"inv\"]");
+    assert_eq!((messages, invocations), (vec!["msg".to_owned(), "m.id".to_owned()], vec!["inv".to_owned()]));
+    assert_eq!(with("message_attributes = []\ninvocation_attributes = []"), (Vec::new(), Vec::new()));
+    assert_eq!(with("message_attributes = []").1, ["faas.invocation_id"]);
+}
+
+#[test]
 fn a_function_reports_failed_messages_where_its_manifest_says_so() {
     let reports = |value: &str| SAMPLE.replace("batch_size = 1", &format!("report_batch_item_failures = {value}"));
     assert!(read(&reports("true")).functions["worker"].report_batch_item_failures);
@@ -295,6 +307,13 @@ fn every_error_names_its_place_and_what_was_found() {
             "\"/customer_id\"",
             "\"customer_id\"",
             "33:21: `customer_id` is no JSON pointer: it starts with `/`, as in `/customer_id`",
+        ),
+        ("[\"customer.id\"]", "\"customer.id\"", "34:21: invalid type: string \"customer.id\", expected a sequence"),
+        ("[\"customer.id\"]", "[\"\"]", "34:22: an attribute has a name"),
+        (
+            "[\"customer.id\"]",
+            "[\"a\", \"b\", \"c\", \"d\", \"e\", \"f\"]",
+            "34:47: an identity is looked for in at most 5 attributes",
         ),
         ("{aws.region}", "{aws.reigon}", "39:35: unknown placeholder {aws.reigon} in [env]"),
         ("{aws.region}", "{request.id}", "39:35: unknown placeholder {request.id} in [env]"),

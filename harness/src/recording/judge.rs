@@ -38,6 +38,10 @@ pub fn judge(paths: &[PathBuf], contract: Option<TraceContract>) -> Result<Recor
         if counts.cut_off {
             recorded.doubt(format!("{} ends in the middle of an export", file.display()));
         }
+        if counts.misplaced > 0 {
+            let what = "in the place of resources, scopes or spans is something else";
+            recorded.doubt(format!("{}: {what}, {} times", file.display(), counts.misplaced));
+        }
     }
     let files = files.len() as u64;
     Ok(Recording { judgement: recorded.finish(), contract: name, files, exports, other_signals })

@@ -3,10 +3,12 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`source`] | which of the paths are journals, and which files are recordings |
+//! | `open` | what a file holds, and its content without its compression |
 //! | [`read`] | a file's exports one after the other, whatever its form |
 //! | [`judge`] | all of them, judged |
 
 pub mod judge;
+mod open;
 pub mod read;
 pub mod source;
 

@@ -1,7 +1,8 @@
-//! What recorded telemetry came to, for people.
+//! What recorded telemetry came to, for people and for programs.
 
-use verifier::Conclusion;
-use verifier::tally::TraceTally;
+use serde::Serialize;
+use verifier::tally::{Equation, SpanTally, TraceTally};
+use verifier::{Conclusion, Finding, Verdict};
 
 use super::console::{append_unless_zero, broken_books, grouped, headline_of, print_figures, render_findings};
 use crate::recording::Recording;
@@ -29,6 +30,44 @@ pub fn render(recording: &Recording, width: usize) -> String {
     render_findings(&mut text, &judgement.findings, None, width);
     broken_books(&mut text, judgement);
     text
+}
+
+/// What programs are told. What only a ledger knows is not in it.
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    verdict: Verdict,
+    conclusion: Conclusion,
+    doubts: &'a [String],
+    contract: Option<&'a str>,
+    files: u64,
+    exports: u64,
+    other_signals: u64,
+    traces: TraceTally,
+    spans: SpanTally,
+    findings: &'a [Finding],
+    identities: &'a [Equation],
+}
+
+/// What recorded telemetry came to, as JSON.
+///
+/// # Errors
+/// If it cannot be written as JSON.
+pub fn to_json(recording: &Recording) -> serde_json::Result<String> {
+    let Recording { judgement, contract, files, exports, other_signals } = recording;
+    let summary = Summary {
+        verdict: judgement.conclusion.verdict(),
+        conclusion: judgement.conclusion,
+        doubts: &judgement.doubts,
+        contract: contract.as_deref(),
+        files: *files,
+        exports: *exports,
+        other_signals: *other_signals,
+        traces: judgement.tally.traces,
+        spans: judgement.tally.spans,
+        findings: &judgement.findings,
+        identities: &judgement.identities,
+    };
+    Ok(serde_json::to_string_pretty(&summary)? + "\n")
 }
 
 fn sentence(conclusion: Conclusion, traces: TraceTally, contract: Option<&str>) -> String {

@@ -147,7 +147,7 @@ fn run_started() -> RunStarted {
 /// A run that is told event by event.
 #[derive(Debug, Clone)]
 pub(crate) struct Tale {
-    events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
     exports: u64,
 }
 

@@ -10,6 +10,7 @@ use crate::event::{Event, EventKind, Fault};
 use crate::finding::{Filing, FindingKey};
 use crate::id::{EnvironmentId, InvocationId, RequestId, SpanId, TraceId};
 use crate::ledger::{DeliveryEnd, Ledger, MessageRecord};
+use crate::losses::ProcessId;
 use crate::processes::{Host, Processes};
 use crate::roles::{Role, RoleId, Roles};
 use crate::time::Timestamp;
@@ -19,14 +20,16 @@ use crate::time::Timestamp;
 pub(crate) enum AccountId {
     /// An invocation.
     Invocation(InvocationId),
-    /// An environment.
-    Environment(EnvironmentId),
+    /// A process of an environment: one that is reset is initialised again, by another.
+    Environment(ProcessId),
 }
 
 /// All that is known of an invocation, or of an environment, and its spans.
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
     pub(crate) host: Host,
+    /// Whether there must be spans of it: not of a process that has not asked for its first invocation.
+    pub(crate) asks: bool,
     /// When it began, and when it ended.
     pub(crate) began: Timestamp,
     pub(crate) ended: Option<Timestamp>,
@@ -34,6 +37,8 @@ pub(crate) struct Account {
     pub(crate) end: Option<DeliveryEnd>,
     /// Whether the scenario ordered the kill in which it ended.
     pub(crate) killed: bool,
+    /// Whether its process has been through an invocation: what was to come of its Init should have come then.
+    pub(crate) served: bool,
     /// The messages of an invocation, in the event's order.
     pub(crate) records: Vec<Record>,
     /// Its spans, each of them once.
@@ -53,13 +58,14 @@ pub(crate) struct Record {
 
 impl Account {
     const fn new(host: Host, began: Timestamp, records: Vec<Record>) -> Self {
-        let (ended, end, killed, judged) = (None, None, false, None);
-        Self { host, began, ended, end, killed, records, spans: Vec::new(), judged }
+        let (asks, ended, end, judged) = (true, None, None, None);
+        let (killed, served) = (false, false);
+        Self { host, asks, began, ended, end, killed, served, records, spans: Vec::new(), judged }
     }
 
     /// Whether its spans need not be there: the scenario itself had its process killed.
     pub(crate) fn is_excusable(&self) -> bool {
-        self.killed && matches!(self.end, None | Some(DeliveryEnd::EnvironmentDied))
+        self.killed && !self.served && matches!(self.end, None | Some(DeliveryEnd::EnvironmentDied))
     }
 
     /// The spans of the account in a role.
@@ -103,8 +109,13 @@ impl Accounts {
             return;
         }
         match &event.kind {
-            EventKind::EnvironmentInitialized { environment, .. } => {
+            EventKind::EnvironmentStarted { environment, .. } => {
                 self.open_environment(processes.host(environment), event.at);
+            }
+            EventKind::EnvironmentInitialized { environment, .. } => {
+                let host = processes.host(environment);
+                self.open_environment(host.clone(), event.at);
+                self.change(&AccountId::Environment(host.process_id()), |account| account.asks = true);
             }
             EventKind::InvocationStarted { invocation, environment, deliveries, .. } => {
                 let messages = deliveries.iter().filter_map(|delivery| ledger.message(&delivery.message));
@@ -112,7 +123,7 @@ impl Accounts {
                 self.open_invocation(invocation, processes.host(environment), records, event.at);
             }
             EventKind::FaultInjected(Fault::EnvironmentKilled { environment, invocation }) => {
-                self.kill(environment, invocation.as_ref());
+                self.kill(processes.host(environment).process_id(), invocation.as_ref());
             }
             EventKind::InvocationFinished { invocation, outcome } => {
                 let end = DeliveryEnd::from(outcome);
@@ -120,8 +131,15 @@ impl Accounts {
                     (account.ended, account.end) = (Some(event.at), Some(end));
                 });
             }
+            EventKind::EnvironmentFrozen { environment, .. } => {
+                let host = processes.host(environment);
+                if host.invocation > 0 {
+                    self.change(&AccountId::Environment(host.process_id()), |account| account.served = true);
+                }
+            }
             EventKind::EnvironmentReset { environment, .. } | EventKind::EnvironmentEnded { environment, .. } => {
-                self.change(&AccountId::Environment(environment.clone()), |account| account.ended = Some(event.at));
+                let id = AccountId::Environment(processes.host(environment).process_id());
+                self.change(&id, |account| account.ended = Some(event.at));
             }
             _ => {}
         }
@@ -129,9 +147,9 @@ impl Accounts {
 
     fn open_environment(&mut self, host: Host, at: Timestamp) {
         if self.is_kept(Per::Environment, &host) {
-            let id = AccountId::Environment(host.environment.clone());
-            // One that was reset is initialised again, and is still the same.
-            self.open.entry(id).or_insert_with(|| Account::new(host, at, Vec::new())).ended = None;
+            let id = AccountId::Environment(host.process_id());
+            let account = || Account { asks: false, ..Account::new(host, at, Vec::new()) };
+            self.open.entry(id).or_insert_with(account);
         }
     }
 
@@ -146,8 +164,8 @@ impl Accounts {
         self.open.insert(AccountId::Invocation(invocation.clone()), Account::new(host, at, records));
     }
 
-    fn kill(&mut self, environment: &EnvironmentId, invocation: Option<&InvocationId>) {
-        self.change(&AccountId::Environment(environment.clone()), |account| account.killed = true);
+    fn kill(&mut self, process: ProcessId, invocation: Option<&InvocationId>) {
+        self.change(&AccountId::Environment(process), |account| account.killed = true);
         if let Some(invocation) = invocation {
             self.change(&AccountId::Invocation(invocation.clone()), |account| account.killed = true);
         }
@@ -161,11 +179,19 @@ impl Accounts {
     pub(crate) fn account_of(&self, per: Per, span: &SeenSpan, named: Option<&InvocationId>) -> Option<AccountId> {
         let environment = span.environment();
         if per == Per::Environment {
-            return environment.cloned().map(AccountId::Environment).filter(|id| self.open.contains_key(id));
+            let process = ProcessId { environment: environment?.clone(), process: span.cycle.process };
+            return Some(AccountId::Environment(process)).filter(|id| self.open.contains_key(id));
         }
         let contexts = span.parent.map(|parent| (span.trace_id, parent)).into_iter().chain(span.links.iter().copied());
-        let by_context = || contexts.into_iter().find_map(|context| self.by_context.get(&context).cloned());
-        let invocation = named.cloned().or_else(by_context).or_else(|| self.invocation_at(environment?, span.start))?;
+        // A message may be delivered to several at a time: to be sure, it is the one that this environment had then.
+        let is_own = |id: &InvocationId| {
+            let account = self.invocation(id);
+            account.is_some_and(|account| account.host.is(&span.peer) && account.is_for(span.start))
+        };
+        let by_context = contexts.into_iter().find_map(|context| self.by_context.get(&context));
+        let had_then = || self.invocation_at(environment?, span.start);
+        let named = named.or(by_context.filter(|id| is_own(id))).cloned();
+        let invocation = named.or_else(had_then).or_else(|| by_context.cloned())?;
         Some(AccountId::Invocation(invocation)).filter(|id| self.open.contains_key(id))
     }
 
@@ -213,6 +239,14 @@ impl Accounts {
         let mut requests = own.records.iter().map(|record| record.request);
         let first = requests.next()??;
         requests.all(|request| request == Some(first)).then_some(first)
+    }
+
+    /// Whether the span in a role of an invocation is not there, and excused.
+    pub(crate) fn is_excused(&self, invocation: &InvocationId, role: RoleId) -> bool {
+        self.invocation(invocation).is_some_and(|account| match &account.judged {
+            Some(missing) => missing.contains(&(role, None)),
+            None => account.is_excusable() && account.spans_in(role).next().is_none(),
+        })
     }
 
     /// The findings that an invocation's own spans are missing.

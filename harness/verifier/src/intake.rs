@@ -127,8 +127,10 @@ impl Verifier {
         if part == Part::Foreign && *sender.peer == Peer::Anyone {
             said.clear();
         }
+        // First, because it tells what is wrong with the resource, whatever is wrong with the span.
+        let is_resource_flawed = self.is_resource_flawed(sender, role);
         let is_failure = |said: &Said| self.findings.severity_of(said.code) == Severity::Failure;
-        let flawed = said.iter().any(is_failure) || self.is_resource_flawed(sender, role);
+        let flawed = is_resource_flawed || said.iter().any(is_failure);
         let seen = SeenSpan {
             trace_id: span.trace_id(),
             span_id: span.span_id(),
@@ -465,7 +467,7 @@ impl Verifier {
     /// A span that the contract allows and that belongs to no request: so many for each environment.
     fn stray_extra(&mut self, extra: u16, span: &SeenSpan) {
         let allowed = self.setup.roles.extra(extra).at_most;
-        let seen = self.extras.entry((extra, Arc::clone(&span.peer))).or_default();
+        let seen = self.extras.entry((extra, Arc::clone(&span.peer), span.cycle.process)).or_default();
         *seen = seen.saturating_add(1);
         match *seen <= allowed {
             true => self.tally.spans.extra += 1,

@@ -1,6 +1,7 @@
 //! Which span takes which place.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use crate::accounts::Accounts;
 use crate::assemble::{AssembledSpan, Assembly, SeenSpan};
@@ -84,10 +85,9 @@ impl Matching {
             extra: Vec::new(),
             surplus: Vec::new(),
         };
-        for (slot, span) in matching.fitting(case, &free) {
-            if matching.taken[slot].is_none() && std::mem::take(&mut free[span]) {
-                matching.taken[slot] = Some(span);
-            }
+        // Parents first: what hangs below a span goes where that has gone.
+        for (role, _) in case.roles.iter() {
+            matching.take(case, role, &mut free);
         }
         matching.take_misnamed(case, &mut free);
         let left = (0..free.len()).filter(|&span| free[span]);
@@ -96,16 +96,41 @@ impl Matching {
         matching
     }
 
-    /// The pairs of a slot and a free span that fit each other, in the order in which they are made.
-    fn fitting(&self, case: &Case<'_>, free: &[bool]) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let mut pairs = Vec::with_capacity(self.slots.len());
-        for (place, slot) in self.slots.iter().enumerate() {
-            let fits =
-                (0..free.len()).filter(|&span| free[span]).filter_map(|span| Some((fit(case, slot, span)?, span)));
-            pairs.extend(fits.map(|(fit, span)| (Reverse(fit), slot.excusable, place, span)));
+    /// Gives the spans in a role their places, those that fit best first.
+    fn take(&mut self, case: &Case<'_>, role: RoleId, free: &mut [bool]) {
+        let mut pairs = Vec::new();
+        for (place, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.role == role) {
+            let fits = (0..free.len()).filter(|&span| free[span]);
+            let fits = fits.filter_map(|span| Some((fit(case, slot, span)?, span)));
+            pairs.extend(fits.map(|(fit, span)| {
+                let descent = self.descent(case, slot, &case.spans[span].span);
+                (Reverse((fit, descent)), slot.excusable, place, span)
+            }));
         }
         pairs.sort_unstable();
-        pairs.into_iter().map(|(_, _, slot, span)| (slot, span))
+        for (_, _, slot, span) in pairs {
+            if self.taken[slot].is_none() && std::mem::take(&mut free[span]) {
+                self.taken[slot] = Some(span);
+            }
+        }
+    }
+
+    /// What a span's parent says of whether it is for a slot. Records of one invocation differ in nothing else.
+    fn descent(&self, case: &Case<'_>, slot: &Slot, span: &SeenSpan) -> Descent {
+        let Some(parent) = case.role(slot.role).parent else { return Descent::Open };
+        let named = span.parent.map(|parent| (span.trace_id, parent));
+        let is_there = match (case.roles.per_of(parent), slot.fact.delivery(case.record)) {
+            (Per::Delivery, _) => {
+                self.span_in(parent, slot.fact).map(|above| Some(case.spans[above].span.key()) == named)
+            }
+            (Per::Invocation, Some(delivery)) => {
+                let has_any = case.accounts.trace_of(&delivery.invocation, parent).is_some();
+                let is_own = |key| case.accounts.span(&delivery.invocation, key).is_some();
+                has_any.then(|| named.is_some_and(is_own))
+            }
+            _ => None,
+        };
+        is_there.map_or(Descent::Open, |is_own| if is_own { Descent::Own } else { Descent::Other })
     }
 
     /// Gives empty places to spans that are there in all but their name.
@@ -158,7 +183,9 @@ impl Matching {
             Per::Delivery | Per::Invocation => {
                 case.record.messages.iter().map(|message| message.deliveries.len()).sum()
             }
-            Per::Request | Per::Environment => 1,
+            Per::Request => 1,
+            // Those that handled it; one for what no delivery tells of.
+            Per::Environment => processes_of(case.record).max(1),
         };
         let before = case.spans[..span].iter().filter(|other| other.span.part == case.spans[span].span.part).count();
         before < facts.saturating_mul(extra.at_most as usize)
@@ -227,6 +254,12 @@ impl Matching {
     }
 }
 
+/// How many processes of environments were given messages of a request.
+fn processes_of(record: &RequestRecord) -> usize {
+    let deliveries = record.messages.iter().flat_map(|message| &message.deliveries);
+    deliveries.map(|delivery| delivery.host.process_id()).collect::<BTreeSet<_>>().len()
+}
+
 /// How well a span fits a place, by what else than its role speaks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fit {
@@ -243,6 +276,17 @@ enum Fit {
     Exact,
 }
 
+/// Whether a span hangs below the one that has the place above its own, of the same delivery or invocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Descent {
+    /// It hangs below another.
+    Other,
+    /// There is none, or there is no telling which it is.
+    Open,
+    /// It does.
+    Own,
+}
+
 /// How well a span fits a place; not at all if its role is another.
 fn fit(case: &Case<'_>, slot: &Slot, span: usize) -> Option<Fit> {
     let span = &case.spans[span].span;
@@ -252,7 +296,9 @@ fn fit(case: &Case<'_>, slot: &Slot, span: usize) -> Option<Fit> {
     let carried = slot.fact.message(case.record).and_then(MessageRecord::traceparent).map(|parent| parent.span());
     let Some(delivery) = slot.fact.delivery(case.record) else {
         let named = carried.is_some_and(|carried| is_or_hangs_below(span, carried));
-        return Some(if named || !matches!(slot.fact, Fact::Message(_)) { Fit::Exact } else { Fit::Role });
+        // A send that no queue has accepted, if there was one, must not take the span of one that has its row.
+        let may_be_another = matches!(slot.fact, Fact::Message(_) | Fact::RefusedSend);
+        return Some(if named || !may_be_another { Fit::Exact } else { Fit::Role });
     };
     if span.received < delivery.started {
         return Some(Fit::Role);

@@ -140,7 +140,7 @@ impl Environment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Cycle {
     /// How many processes the environment had before.
-    process: u32,
+    pub(crate) process: u32,
     /// How often the process has been thawed.
     thaws: u32,
 }
@@ -471,6 +471,11 @@ impl Processes {
         }
     }
 
+    /// Whether it is known which process makes the spans of this `service.name`.
+    pub(crate) fn knows(&self, service_name: &str) -> bool {
+        self.by_service_name.contains_key(service_name)
+    }
+
     /// The process that a peer is, in words.
     pub(crate) fn name_of(&self, peer: &Peer) -> String {
         match peer {
@@ -556,9 +561,12 @@ impl Processes {
     }
 
     /// The finding about the process that makes the spans of this `service.name`, if the endpoint
-    /// refuses its exports.
+    /// refuses its exports. As long as no span tells which process that is, it may be one of a service.
     pub(crate) fn refusal_of_service_name(&self, service_name: &str) -> Option<&FindingKey> {
-        self.refusals.get(self.by_service_name.get(service_name)?)
+        match self.by_service_name.get(service_name) {
+            Some(process) => self.refusals.get(process),
+            None => self.refusals.get(&format!("service {}", self.entry)),
+        }
     }
 
     /// The finding that the endpoint refused what a peer sent, and why.

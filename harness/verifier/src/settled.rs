@@ -142,7 +142,8 @@ impl Tombstone {
 
     /// What its trace amounts to.
     pub(crate) fn state(&self) -> TraceState {
-        match self.otherwise_complete && !self.has(PlaceState::Missing) {
+        // What hangs below an invocation's span that never came is not complete, though its own spans are there.
+        match self.otherwise_complete && !self.has(PlaceState::Missing) && self.incomplete.is_empty() {
             false => TraceState::Flawed,
             true if self.has(PlaceState::Excused) => TraceState::Excused,
             true if self.has(PlaceState::Unsampled) => TraceState::Unsampled,

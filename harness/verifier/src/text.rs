@@ -31,8 +31,13 @@ pub(crate) enum TextRule {
 }
 
 impl TextRule {
+    /// The rule that a text is matched as a whole.
+    ///
+    /// # Errors
+    /// If the pattern is no regular expression.
     pub(crate) fn pattern(pattern: &str) -> Result<Self, InvalidPattern> {
-        let regex = Regex::new(&format!(r"\A(?:{pattern})\z"));
+        // By itself first: `a)(b` would be one in the group that ties it to beginning and end.
+        let regex = Regex::new(pattern).and_then(|_| Regex::new(&format!(r"\A(?:{pattern})\z")));
         let regex = regex.map_err(|source| InvalidPattern { pattern: pattern.to_owned(), source })?;
         Ok(Self::Pattern { text: pattern.to_owned(), regex })
     }

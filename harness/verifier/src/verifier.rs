@@ -49,8 +49,9 @@ pub struct Verifier {
     stalls: Stalls,
     /// What was found about resources, so that it is told once for each process.
     pub(crate) told: HashSet<(FindingKey, String)>,
-    /// How many spans of each kind that the contract allows have come from whom, without a request.
-    pub(crate) extras: HashMap<(u16, Arc<Peer>), u32>,
+    /// How many spans of each kind that the contract allows have come from whom, and from which process of an
+    /// environment, without a request.
+    pub(crate) extras: HashMap<(u16, Arc<Peer>, u32), u32>,
     /// The evidence that was lost: what, and how much of it.
     lost: BTreeMap<String, u64>,
     /// The highest number of a request that was sent.
@@ -123,7 +124,6 @@ impl Verifier {
             }
             EventKind::EnvironmentReset { environment, .. } | EventKind::EnvironmentEnded { environment, .. } => {
                 self.losses.end(self.processes.host(environment).process_id());
-                self.extras.retain(|(_, peer), _| **peer != Peer::Environment(environment.clone()));
             }
             EventKind::ExportAnswered(export) => self.take_export(export, event.at),
             EventKind::Ticked => self.handle_timeout(),
@@ -195,38 +195,52 @@ impl Verifier {
                 RequestOutcome::Answered { accepted: true, .. } => {
                     requests.accepted += 1;
                     self.tally.traces.expected += 1;
-                    self.ask(Per::Request, 1, |_, _| true);
+                    self.ask(Per::Request, |_, _| true);
                 }
                 RequestOutcome::Answered { accepted: false, .. } => requests.refused += 1,
                 RequestOutcome::Unanswered { .. } => requests.unanswered += 1,
             },
             EventKind::MessageSent { queue, .. } => {
                 self.tally.messages += 1;
-                self.ask(Per::Message, 1, |of_queue, _| of_queue.is_none_or(|wanted| wanted == queue));
+                self.ask(Per::Message, |of_queue, _| of_queue.is_none_or(|wanted| wanted == queue));
             }
             EventKind::EnvironmentInitialized { environment, .. } => {
                 let host = self.processes.host(environment);
                 if !self.processes.was_initialized(environment) {
-                    self.ask(Per::Environment, 1, |_, function| host.is_of(function));
+                    self.ask(Per::Environment, |_, function| host.is_of(function));
                 }
             }
             EventKind::InvocationStarted { environment, deliveries, .. } => {
                 self.tally.deliveries += deliveries.len() as u64;
                 let host = self.processes.host(environment);
-                self.ask(Per::Delivery, deliveries.len() as u64, |_, function| host.is_of(function));
-                self.ask(Per::Invocation, 1, |_, function| host.is_of(function));
+                for delivery in deliveries {
+                    let queue = self.ledger.message(&delivery.message).map(|message| &*message.queue);
+                    let is_of = |wanted: Option<&str>| wanted.is_none() || queue.is_none() || queue == wanted;
+                    let asked = self.asked(Per::Delivery, |queue, function| is_of(queue) && host.is_of(function));
+                    self.count_asked(Per::Delivery, asked);
+                }
+                self.ask(Per::Invocation, |_, function| host.is_of(function));
             }
             _ => {}
         }
     }
 
-    /// Counts the spans that `rows` ledger rows of a kind ask for, by the queue and the function of each role.
-    fn ask(&mut self, per: Per, rows: u64, is_asked: impl Fn(Option<&str>, Option<&str>) -> bool) {
+    /// Counts the spans that a ledger row asks for, by the queue and the function of each role.
+    fn ask(&mut self, per: Per, is_asked: impl Fn(Option<&str>, Option<&str>) -> bool) {
+        let asked = self.asked(per, is_asked);
+        self.count_asked(per, asked);
+    }
+
+    /// How many spans a ledger row asks for.
+    fn asked(&self, per: Per, is_asked: impl Fn(Option<&str>, Option<&str>) -> bool) -> u64 {
         let roles = self.setup.roles.iter().filter(|(_, role)| role.span.per == per);
         let asked = roles.filter(|(_, role)| is_asked(role.span.queue.as_deref(), role.span.function.as_deref()));
-        let count = asked.count() as u64;
-        if count > 0 {
-            self.tally.per_mut(per).asked += rows * count;
+        asked.count() as u64
+    }
+
+    fn count_asked(&mut self, per: Per, asked: u64) {
+        if asked > 0 {
+            self.tally.per_mut(per).asked += asked;
         }
     }
 
@@ -342,7 +356,9 @@ impl Verifier {
     /// Judges an invocation or environment as soon as it is over and nothing is missing.
     pub(crate) fn judge_account_if_complete(&mut self, id: &AccountId) {
         let Some(case) = self.account_case(id) else { return };
-        if case.account.judged.is_none() && case.account.ended.is_some() && case.is_complete() {
+        let is_over = case.account.asks && case.account.ended.is_some();
+        // What is wrong now may be so because the spans of others have not come yet.
+        if case.account.judged.is_none() && is_over && case.is_complete() && case.judge().found.is_empty() {
             self.judge_account(id);
         }
     }
@@ -354,6 +370,7 @@ impl Verifier {
             roles: &self.setup.roles,
             processes: &self.processes,
             assembly: &self.assembly,
+            settled: &self.settled,
             stalls: &self.stalls,
             excuses_left: self.excuses_left(),
         })
@@ -366,8 +383,9 @@ impl Verifier {
         };
         self.tally.spans.unexpected += surplus;
         let mut missing = Vec::new();
+        let asks = self.accounts.get(id).is_some_and(|account| account.asks);
         for (role, state) in places {
-            self.tally.count_place(state, Some(self.setup.roles.per_of(role)));
+            self.tally.count_place(state, asks.then(|| self.setup.roles.per_of(role)));
             let name = &self.setup.roles.get(role).name;
             let is_it = |found: &&Violation| found.code == FindingCode::SpanMissing && found.subject == *name;
             match state {
@@ -410,6 +428,7 @@ impl Verifier {
         self.accounts.forget(now - remembered_for, &self.ledger);
         for environment in self.processes.forget(now - remembered_for.max(missing_after * 2)) {
             self.losses.forget(&environment);
+            self.extras.retain(|(_, peer, _), _| **peer != Peer::Environment(environment.clone()));
         }
     }
 

@@ -49,6 +49,12 @@ impl Violation {
         )
     }
 
+    /// Whether something that has nothing to do with time may explain it: then no stall is needed for that.
+    pub(crate) fn is_explained(&self) -> bool {
+        use FindingCode::{ExportRejected, ExportUnauthenticated, ProcessDied};
+        self.roots.iter().any(|root| matches!(root.code, ExportRejected | ExportUnauthenticated | ProcessDied))
+    }
+
     /// Whether it can come of a flush that ran into its time limit. A machine that stalls does that to a
     /// healthy system.
     pub(crate) const fn is_of_time(&self) -> bool {

@@ -5,8 +5,10 @@ mod story;
 use std::time::Duration;
 
 use story::{Ids, START, Story, assert_findings, consumer, end, environment, producer, server, span_id, trace_id};
+use verifier::contract::{StatusRule, ValueRule};
 use verifier::event::{ExportAnswer, Fault, InvocationOutcome, RequestOutcome};
 use verifier::finding::Cause;
+use verifier::span::SpanStatus;
 use verifier::{Conclusion, EventKind, FindingCode, Peer, SpanKind};
 
 const ID: Ids = Ids(0);
@@ -723,4 +725,57 @@ fn telemetry_in_a_cycle_is_drawn_and_judged() {
     });
     let judgement = assert_findings(&story, &[(FindingCode::ParentCycle, Cause::Cycle, "server", 1)]);
     assert_eq!(judgement.findings[0].examples[0].seen.len(), 3);
+}
+
+#[test]
+fn resource_of_a_role_is_looked_at_even_if_its_spans_are_wrong_themselves() {
+    let mut contract = story::contract();
+    let consumer = contract.spans.get_mut("consumer").unwrap();
+    consumer.attributes.insert("messaging.system".to_owned(), ValueRule::Present);
+    consumer.resource.insert("faas.name".to_owned(), ValueRule::Present);
+    let judgement = Story::healthy(1).under(contract).judge();
+    let codes: Vec<_> = judgement.findings.iter().map(|finding| (finding.code, finding.count)).collect();
+    assert!(codes.contains(&(FindingCode::AttributeMissing, 1)), "{codes:?}");
+    assert!(codes.contains(&(FindingCode::ResourceMissing, 1)), "{codes:?}");
+}
+
+#[test]
+fn status_of_a_send_is_held_against_its_outcome_only_where_that_is_known() {
+    let failing_send = |status: u16, accepted: bool| {
+        let mut contract = story::contract();
+        contract.spans.get_mut("producer").unwrap().status = StatusRule::Outcome;
+        let mut story = Story::healthy(1).under(contract).with_spans(|mut span| {
+            if is("sqs.send")(&span) {
+                span.status = SpanStatus::Error("nobody answered".to_owned());
+            }
+            Some(span)
+        });
+        for event in &mut story.events {
+            if let EventKind::RequestFinished { outcome, .. } = &mut event.kind {
+                *outcome = RequestOutcome::Answered { status, accepted, trace_id: None };
+            }
+        }
+        let judgement = story.judge();
+        judgement.findings.iter().any(|finding| finding.code == FindingCode::StatusWrong)
+    };
+    assert!(failing_send(202, true), "the answer promises that it was sent");
+    assert!(!failing_send(503, false), "the message is in the queue, and its sender never heard of it");
+}
+
+#[test]
+fn spans_of_another_queue_are_not_asked_for_and_the_books_balance() {
+    let mut contract = story::contract();
+    contract.spans.get_mut("consumer").unwrap().queue = Some("elsewhere".to_owned());
+    let without_consumer = Story::healthy(1).with_spans(|span| (!is("sqs.process")(&span)).then_some(span));
+    let judgement = assert_findings(&without_consumer.under(contract), &[]);
+    assert!(judgement.statements.iter().all(verifier::tally::Equation::balances), "{:#?}", judgement.statements);
+}
+
+#[test]
+fn spans_of_another_function_are_not_asked_for_and_the_books_balance() {
+    let mut contract = story::contract();
+    contract.spans.get_mut("consumer").unwrap().function = Some("elsewhere".to_owned());
+    let without_consumer = Story::healthy(1).with_spans(|span| (!is("sqs.process")(&span)).then_some(span));
+    let judgement = assert_findings(&without_consumer.under(contract), &[]);
+    assert!(judgement.statements.iter().all(verifier::tally::Equation::balances), "{:#?}", judgement.statements);
 }

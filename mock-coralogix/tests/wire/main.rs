@@ -3,6 +3,7 @@
 
 mod corpus;
 mod messages;
+mod rearranged;
 
 use mock_coralogix::convert;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -11,6 +12,7 @@ use prost::Message;
 use verifier::otlp::Payload;
 
 use messages::{edited, edits, request};
+use rearranged::{choices, rearranged};
 
 /// Compares both readings of some bytes. Answers whether they are an export.
 fn compare(bytes: &[u8]) -> Result<bool, TestCaseError> {
@@ -35,6 +37,14 @@ proptest! {
     #[test]
     fn well_formed_export_is_read_as_the_library_reads_it(request in request()) {
         prop_assert!(compare(&request.encode_to_vec())?);
+    }
+
+    #[test]
+    fn export_in_any_order_with_fields_twice_is_read_as_the_library_reads_it(
+        request in request(),
+        choices in choices(),
+    ) {
+        prop_assert!(compare(&rearranged(&request.encode_to_vec(), &choices))?);
     }
 
     #[test]

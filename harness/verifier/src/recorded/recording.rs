@@ -24,13 +24,24 @@ use crate::verdict::Judgement;
 /// How many findings about resources are told apart, so that each is told once.
 const TOLD: usize = 1_024;
 
-/// A fingerprint of all that a resource says: it tells processes apart as far as they do that.
+/// What tells one process from another (OpenTelemetry semantic conventions, "Service", "Process", "FaaS", "Host",
+/// "Kubernetes"). Other attributes may be added to some exports and not to others, by a collector for one.
+const IDENTIFYING: [&str; 8] = [
+    "service.name",
+    "service.namespace",
+    "service.instance.id",
+    "process.pid",
+    "faas.instance",
+    "host.id",
+    "host.name",
+    "k8s.pod.uid",
+];
+
+/// A fingerprint of what tells a resource's process from others.
 fn fingerprint(resource: &ResourceRef<'_>) -> u64 {
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    for attribute in resource.attributes() {
-        hash.update(attribute.key.as_bytes());
-        hash.update(&[0]);
-        hash.update(attribute.value.text().as_bytes());
+    for key in IDENTIFYING {
+        hash.update(resource.attribute(key).unwrap_or_default().as_bytes());
         hash.update(&[0]);
     }
     hash.digest()
@@ -469,6 +480,19 @@ mod tests {
             let expected = ["link-missing consumer 1 > span-missing 1"];
             check(Some(LINKED), &[head, consumer], Conclusion::Failed, &expected);
         }
+    }
+
+    #[test]
+    fn consumer_that_should_link_and_is_below_its_producer_is_there_without_the_link() {
+        let both = format!("{ONBOARDING} link=producer");
+        check(Some(&both), &[HEALTHY], Conclusion::Failed, &["link-missing consumer 1"]);
+    }
+
+    #[test]
+    fn trace_in_two_parts_is_counted_once() {
+        let head = "api SERVER 1 \"POST /x\"\n api PRODUCER 2 \"send\"";
+        let traces = recording(Some(ONBOARDING), &[head, "worker CONSUMER 3 \"process\""]).finish().tally.traces;
+        assert_eq!((traces.expected, traces.complete), (1, 0));
     }
 
     #[test]

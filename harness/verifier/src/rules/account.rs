@@ -4,9 +4,11 @@ use crate::accounts::{Account, AccountId};
 use crate::assemble::{Assembly, SeenSpan};
 use crate::contract::Per;
 use crate::finding::{Cause, FindingCode, FindingKey};
+use crate::id::{RequestId, SpanId, TraceId};
 use crate::ledger::DeliveryEnd;
 use crate::processes::Processes;
 use crate::roles::{Role, RoleId, Roles};
+use crate::settled::Settled;
 use crate::stalls::Stalls;
 use crate::tally::PlaceState;
 use crate::violation::{Place, Violation};
@@ -18,6 +20,7 @@ pub(crate) struct AccountCase<'a> {
     pub(crate) roles: &'a Roles,
     pub(crate) processes: &'a Processes,
     pub(crate) assembly: &'a Assembly,
+    pub(crate) settled: &'a Settled,
     pub(crate) stalls: &'a Stalls,
     /// How many more spans the scenario excuses.
     pub(crate) excuses_left: u64,
@@ -39,10 +42,11 @@ impl AccountCase<'_> {
         }
     }
 
-    /// The roles that it must have a span in.
+    /// The roles that it must have a span in; those that it has one in, if there need be none.
     fn asked_for(&self) -> impl Iterator<Item = RoleId> {
         let host = &self.account.host;
-        self.roles.per(self.per()).filter(|role| host.is_of(self.roles.get(*role).span.function.as_deref()))
+        let own = self.roles.per(self.per()).filter(|role| host.is_of(self.roles.get(*role).span.function.as_deref()));
+        own.filter(|role| self.account.asks || self.account.spans_in(*role).next().is_some())
     }
 
     /// Whether every span is there.
@@ -160,7 +164,7 @@ impl AccountCase<'_> {
         Some(violation(code, cause, role, evidence))
     }
 
-    fn parent_of_root(&self, span: &SeenSpan, id: crate::SpanId) -> Option<(FindingCode, Cause, String)> {
+    fn parent_of_root(&self, span: &SeenSpan, id: SpanId) -> Option<(FindingCode, Cause, String)> {
         // What is its own parent is told by the rule for that.
         (id != span.span_id).then(|| match self.assembly.request_of(span.trace_id) {
             Some(_) => {
@@ -170,18 +174,29 @@ impl AccountCase<'_> {
         })
     }
 
-    fn parent_of_nobody(&self, span: &SeenSpan, id: crate::SpanId) -> (FindingCode, Cause, String) {
+    fn parent_of_nobody(&self, span: &SeenSpan, id: SpanId) -> (FindingCode, Cause, String) {
         let is_own = |request| self.account.records.iter().any(|record| record.request == Some(request));
         match self.assembly.request_of(span.trace_id) {
             Some(request) if !is_own(request) => {
                 let evidence = format!("it is in trace {}, that of request {request}", span.trace_id);
                 (FindingCode::ParentCrossRequest, Cause::OtherRequest, evidence)
             }
+            Some(request) if self.has_span(request, (span.trace_id, id)) => {
+                let evidence = format!("its parent is {id}, another span of request {request}");
+                (FindingCode::ParentWrong, Cause::OtherParent, evidence)
+            }
             _ => {
                 let evidence = format!("its parent is {id}, which no process issued and no message carries");
                 (FindingCode::PhantomParent, Cause::GatewayAsParent, evidence)
             }
         }
+    }
+
+    /// Whether a span is one of a request's, whether or not that has been judged.
+    fn has_span(&self, request: RequestId, key: (TraceId, SpanId)) -> bool {
+        let is_open = self.assembly.spans_of(request).iter().any(|known| known.span.stored && known.span.key() == key);
+        let tombstone = || self.settled.requests.get(&request);
+        is_open || tombstone().is_some_and(|tombstone| tombstone.content_of(key).is_some())
     }
 
     fn lacks_carriers(&self) -> bool {
@@ -192,9 +207,7 @@ impl AccountCase<'_> {
     fn links(&self, role: &Role, span: &SeenSpan) -> Option<Violation> {
         role.link?;
         let carried: Vec<_> = self.account.records.iter().filter_map(|record| record.carried).collect();
-        let nobodys = |link: &&(crate::TraceId, crate::SpanId)| {
-            !carried.contains(link) && self.assembly.request_of(link.0).is_none()
-        };
+        let nobodys = |link: &&(TraceId, SpanId)| !carried.contains(link) && self.assembly.request_of(link.0).is_none();
         if let Some((trace, id)) = span.links.iter().find(nobodys) {
             let evidence = format!("it links to span {id} of trace {trace}, which is nobody's");
             return Some(violation(FindingCode::LinkDangling, Cause::LinkToNobody, role, evidence));

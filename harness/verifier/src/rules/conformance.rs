@@ -618,6 +618,45 @@ mod tests {
     }
 
     #[test]
+    fn further_child_is_unexpected_wherever_it_is() {
+        let with_store = format!("{ONBOARDING}\nstore worker CLIENT \"put\" parent=consumer per=delivery");
+        check(
+            &with_store,
+            "api SERVER 1 \"POST /x\"
+               api PRODUCER 2 \"send\"
+                 worker CONSUMER 3 \"process\"
+                   worker CLIENT 4 \"put\"
+               worker CLIENT 5 \"put\"",
+            &["span-unexpected store MoreThanFacts"],
+        );
+    }
+
+    #[test]
+    fn span_of_another_service_is_not_one_with_the_wrong_name() {
+        onboarding(
+            "api SERVER 1 \"POST /x\"
+               worker PRODUCER 2 \"sent\"
+                 worker CONSUMER 3 \"process\"",
+            &[
+                "span-missing producer NotExported",
+                "parent-wrong consumer OtherParent < span-missing < span-unexpected",
+                "span-unexpected worker \"sent\" NoSuchRole",
+            ],
+        );
+    }
+
+    #[test]
+    fn of_two_roots_the_one_without_a_parent_is_the_root() {
+        onboarding(
+            "api SERVER 4 \"POST /x\" parent=9
+api SERVER 1 \"POST /x\"
+  api PRODUCER 2 \"send\"
+    worker CONSUMER 3 \"process\"",
+            &["span-unexpected server MoreThanFacts"],
+        );
+    }
+
+    #[test]
     fn cycle_explains_the_parents_of_its_spans() {
         onboarding(
             "api SERVER 1 \"POST /x\"\napi PRODUCER 2 \"send\" parent=3\nworker CONSUMER 3 \"process\" parent=2",

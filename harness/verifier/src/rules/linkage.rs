@@ -66,7 +66,14 @@ impl Checker<'_> {
     /// A span that should have a parent in the role `expected`, and names one.
     fn child(&self, slot: Slot, span: usize, expected: RoleId, id: SpanId) -> Option<Violation> {
         let seen = &self.case.spans[span].span;
-        match self.find_parent(seen, id) {
+        // An invocation's own trace is that of all its requests, whoever of them it was known by first.
+        let is_shared =
+            self.case.roles.per_of(self.role(slot).root) == Per::Invocation && !self.is_fragment(slot, seen);
+        let parent = match self.find_parent(seen, id) {
+            Parent::OfRequest(_) if is_shared => Parent::Unknown,
+            parent => parent,
+        };
+        match parent {
             Parent::Seen(parent) if self.is_parent_for(slot, expected, parent) => None,
             Parent::Seen(parent) if self.is_above(seen, parent) => {
                 let evidence = format!("its parent is {id} ({:?}), which is below it", parent.name);
@@ -180,7 +187,7 @@ impl Checker<'_> {
             }
             Some((place, PlaceState::Missing)) => Some(self.parent_lost(slot, span, self.matching.slots[place])),
             Some((_, PlaceState::Matched)) | None if of_invocation => {
-                Some(self.parent_lost_with_invocation(slot, span))
+                self.parent_lost_with_invocation(slot, span, expected)
             }
             // The message carries a context, and the place of the span that it names is taken by another.
             Some((_, PlaceState::Matched)) | None => None,
@@ -203,13 +210,14 @@ impl Checker<'_> {
         Violation { roots: self.explanations(lost), ..violation }
     }
 
-    /// The invocation's own span is missing, which is told with the invocation.
-    fn parent_lost_with_invocation(&self, slot: Slot, span: usize) -> Violation {
+    /// The invocation's own span is missing, which is told with the invocation; or excused.
+    fn parent_lost_with_invocation(&self, slot: Slot, span: usize, expected: RoleId) -> Option<Violation> {
         let evidence = "its parent, the invocation's span, never came".to_owned();
         let violation = self.at_span(FindingCode::ParentLost, Cause::ParentMissing, slot, span, evidence);
-        let delivery = slot.fact.delivery(self.case.record);
-        let roots = delivery.map_or_else(Vec::new, |delivery| self.case.accounts.losses_in(&delivery.invocation));
-        Violation { roots, ..violation }
+        let invocation = slot.fact.delivery(self.case.record).map(|delivery| &delivery.invocation);
+        let is_excused = |invocation| self.case.accounts.is_excused(invocation, expected);
+        let roots = invocation.map_or_else(Vec::new, |invocation| self.case.accounts.losses_in(invocation));
+        (!invocation.is_some_and(is_excused)).then_some(Violation { roots, ..violation })
     }
 
     /// Whether a span is in another trace than the one that its slot's spans should be in.

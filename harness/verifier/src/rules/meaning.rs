@@ -42,7 +42,8 @@ impl Checker<'_> {
     fn failed(&self, fact: Fact) -> Option<bool> {
         match (fact, self.case.record.outcome.as_ref()) {
             (Fact::Request, Some(RequestOutcome::Answered { status, .. })) => Some(*status >= SERVER_ERROR),
-            (Fact::Message(_), _) => Some(false),
+            // Whose request was not accepted may never have heard that the message was queued.
+            (Fact::Message(_), Some(RequestOutcome::Answered { accepted: true, .. })) => Some(false),
             (Fact::Delivery(..), _) => {
                 let delivery = fact.delivery(self.case.record)?;
                 delivery.is_answered().then_some(delivery.failed)

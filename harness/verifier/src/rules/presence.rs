@@ -181,7 +181,10 @@ impl Checker<'_> {
         let refused = of_role.filter_map(|span| Some((span, span.refusal?))).next();
         let of_this_span = refused.map(|(span, cause)| self.case.processes.refusal(&span.peer, cause));
         let of_its_process = || self.case.processes.refusal_of_service_name(&self.role(slot).span.service).cloned();
-        of_this_span.or_else(of_its_process)
+        // What a function has exported can be told by its invocation, and is.
+        let is_of_function =
+            matches!(slot.fact, Fact::Delivery(..)) && !self.case.processes.knows(&self.role(slot).span.service);
+        of_this_span.or_else(|| of_its_process().filter(|_| !is_of_function))
     }
 
     fn death_of(&self, slot: Slot) -> Option<FindingKey> {

@@ -97,7 +97,9 @@ impl Checker<'_> {
 
     /// The violation itself; or, if it is one of time and the machine stalled then, that nothing can be said.
     fn doubted(&self, violation: Violation) -> Violation {
-        let is_of_time = violation.is_of_time() && self.fact_at(violation.place).is_some_and(|fact| self.stalled(fact));
+        let is_of_time = violation.is_of_time()
+            && !violation.is_explained()
+            && self.fact_at(violation.place).is_some_and(|fact| self.stalled(fact));
         if !is_of_time {
             return violation;
         }

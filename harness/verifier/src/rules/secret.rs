@@ -162,6 +162,14 @@ mod tests {
     }
 
     #[test]
+    fn access_key_id_is_found_directly_behind_something_like_it() {
+        for before in 1..45 {
+            let value = format!("{},AKIAIOSFODNN7EXAMPLE", "0".repeat(before));
+            assert_eq!(found("k", &value), Some(Secret::AwsAccessKeyId), "{value}");
+        }
+    }
+
+    #[test]
     fn access_key_id_has_twenty_characters_and_stands_by_itself() {
         for value in [
             "AKIAIOSFODNN7EXAMPL",

@@ -115,10 +115,13 @@ impl SpanRules {
         let rules = role.and_then(|role| self.of_role(role));
         let (named, mut said) = self.attributes(span, rules.map_or(&self.any, |rules| &rules.attributes));
         said.extend(id_invalid(span));
-        said.extend(times(span, received));
+        let wrong_times = times(span, received);
+        // Times that are wrong make no duration.
+        let is_timed = wrong_times.is_none();
+        said.extend(wrong_times);
         said.extend(attributes_dropped(span));
         if let Some(rules) = rules {
-            said.extend(rules.duration_exceeded(span));
+            said.extend(rules.duration_exceeded(span).filter(|_| is_timed));
             said.extend(rules.status_wrong(span));
         }
         (named, said)
@@ -130,7 +133,7 @@ impl SpanRules {
         for attribute in span.attributes() {
             said.extend(secret_exposed(&attribute));
             let Some((place, wanted)) = rules.find(attribute.key) else { continue };
-            seen |= 1 << place;
+            seen |= place_bit(place);
             let text = attribute.value.text();
             named.read(wanted, &text, self.run);
             said.extend(wanted.rule.as_ref().and_then(|rule| attribute_wrong(attribute.key, rule, &text)));
@@ -225,16 +228,20 @@ impl AttributeRules {
         Some((place, &self.wanted[place].1))
     }
 
-    /// `attribute-missing`, for what was asked for and not seen. A contract that asks for more than 64 attributes
-    /// of one span is looked at only so far.
+    /// `attribute-missing`, for what was asked for and not seen.
     fn missing(&self, seen: u64) -> impl Iterator<Item = Said> {
-        let asked = self.wanted.iter().enumerate().take(64).filter(move |(place, _)| seen & (1 << place) == 0);
+        let asked = self.wanted.iter().enumerate().take(64).filter(move |(place, _)| seen & place_bit(*place) == 0);
         let asked = asked.filter_map(|(_, (key, wanted))| Some((key, wanted.rule.as_ref()?)));
         asked.map(|(key, rule)| {
             let evidence = format!("it has no attribute {key:?}, the contract wants {rule}");
             Said::new(FindingCode::AttributeMissing, Cause::NotSet, evidence)
         })
     }
+}
+
+/// The bit of a place; none beyond 64, which no contract that is valid has.
+fn place_bit(place: usize) -> u64 {
+    u32::try_from(place).ok().and_then(|place| 1_u64.checked_shl(place)).unwrap_or(0)
 }
 
 const fn length_bit(key: &str) -> u64 {
