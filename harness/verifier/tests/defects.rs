@@ -10,7 +10,7 @@ use simulation::world::{Plan, World};
 use verifier::{Event, Judgement};
 
 /// How many runs each defect is planted in; the gate runs the release profile.
-const RUNS: u64 = if cfg!(debug_assertions) { 2 } else { 60 };
+const RUNS: u64 = if cfg!(debug_assertions) { 2 } else { 20 };
 /// How many runs are looked at until that many have offered a place.
 const TRIES: u64 = 20 * RUNS;
 /// How many requests a run has.
